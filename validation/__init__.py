@@ -1,0 +1,1 @@
+"""SQL checks around the migration, and the small program that runs them."""

@@ -1,0 +1,107 @@
+"""Checks a database before and after the migration.
+
+Exit codes: 0 all well, 1 a check failed, 2 could not run.
+"""
+
+from __future__ import annotations
+
+import argparse
+import sys
+
+import psycopg2
+
+from . import checks, state
+from .database import Unusable, connect
+from .report import Report, Result
+
+
+def main(argv: list[str] | None = None) -> int:
+    arguments = _parser().parse_args(argv)
+    sys.stdout.reconfigure(errors="replace")  # a terminal may know no arrows
+    try:
+        connection = connect(arguments.database)
+        try:
+            return arguments.run(connection, arguments)
+        finally:
+            connection.close()
+    except Unusable as error:
+        print(error, file=sys.stderr)
+    except psycopg2.Error as error:
+        reason = " ".join(str(error).split())
+        print(f"The database refused: {reason}. Nothing was changed.", file=sys.stderr)
+    except KeyboardInterrupt:
+        print("Interrupted; nothing was changed.", file=sys.stderr)
+    except BrokenPipeError:
+        sys.stderr.close()
+    return 2
+
+
+def _parser() -> argparse.ArgumentParser:
+    parser = argparse.ArgumentParser(
+        prog="python -m validation",
+        description=__doc__,
+        formatter_class=argparse.RawDescriptionHelpFormatter,
+    )
+    commands = parser.add_subparsers(metavar="COMMAND", required=True)
+
+    def command(name: str, run, help_text: str) -> argparse.ArgumentParser:
+        sub = commands.add_parser(name, help=help_text, description=help_text)
+        sub.add_argument("-d", "--database", metavar="URL", help="default: that of yoyo.ini")
+        sub.add_argument("--format", choices=("table", "json"), default="table")
+        sub.set_defaults(run=run)
+        return sub
+
+    command("pre-migration", pre_migration, "may the migrations be applied here?")
+    command("post-migration", post_migration, "is the schema what the specification says?")
+    command("state", show_state, "where does each migration stand, and what is to do?")
+    return parser
+
+
+def pre_migration(connection, arguments) -> int:
+    report = Report(arguments.format)
+    states = state.states(connection)
+    if all(s.status == "pass" for s in states):
+        report.add([Result(s.check, s.status, s.found) for s in states])
+        if arguments.format == "table":
+            print("Nothing is left to apply.")
+            return 0
+        return report.close()
+    for s in states:
+        if s.verdict == state.NOT_APPLIED:
+            report.add([Result(s.check, "pass", s.found)])
+            report.add([Result("names", "pass", f"all {len(s.objects)} are free")])
+        elif s.verdict == state.PARTLY_THERE:
+            report.add(
+                [
+                    Result(
+                        "names", "fail", f"{kind} {name} of {owner} is in the way",
+                        "Rename it, or see whether this is the right database.",
+                    )
+                    for _, name, kind, owner in s.objects
+                    if kind
+                ]
+            )  # fmt: skip
+        else:
+            report.add([s])
+    for results in checks.run(connection, "pre_migration"):
+        report.add(results)
+    return report.close()
+
+
+def post_migration(connection, arguments) -> int:
+    report = Report(arguments.format)
+    for results in checks.run(connection, "post_migration"):
+        report.add(results)
+    return report.close()
+
+
+def show_state(connection, arguments) -> int:
+    report = Report(arguments.format)
+    report.add(state.states(connection))
+    if arguments.format == "json":
+        report.close()
+    return 0 if all(s.status == "pass" for s in report.results) else 1
+
+
+if __name__ == "__main__":
+    sys.exit(main())

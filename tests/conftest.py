@@ -1,0 +1,162 @@
+"""Two embedded servers, PostgreSQL 16 and 18, and for each test a database of its own.
+
+Everything runs as bestays, who is no superuser, unless a test asks for the superuser.
+"""
+
+from __future__ import annotations
+
+import itertools
+import os
+import re
+import subprocess
+import sys
+from collections.abc import Iterator
+from contextlib import ExitStack, contextmanager
+from pathlib import Path
+
+import psycopg
+import pytest
+from pytest_postgresql.janitor import DatabaseJanitor
+
+from local_postgres.server import VERSIONS, Server
+
+PROJECT = Path(__file__).resolve().parent.parent
+MIGRATIONS = PROJECT / "migrations"
+TABLES = (
+    "amenities", "amenity_translations", "policies", "policy_translations",
+    "properties", "property_translations",
+)  # fmt: skip
+
+names = (f"test_{n}" for n in itertools.count())
+
+
+class Database:
+    """One database, and what an operator can do with it."""
+
+    def __init__(self, server: Server, name: str, user: str = "bestays") -> None:
+        self.server, self.name, self.user = server, name, user
+        self.host = str(server.socket_folder)
+        self.environment: dict[str, str] = {}
+
+    @property
+    def url(self) -> str:
+        return f"postgresql://{self.user}@/{self.name}?host={self.host}"
+
+    def connect(self, user: str | None = None, **options) -> psycopg.Connection:
+        return psycopg.connect(
+            host=self.host, dbname=self.name, user=user or self.user, autocommit=True, **options
+        )
+
+    def execute(self, sql: str, parameters=None, user: str | None = None) -> list[tuple]:
+        with self.connect(user) as connection:
+            cursor = connection.execute(sql, parameters)
+            return cursor.fetchall() if cursor.description else []
+
+    def value(self, sql: str, parameters=None):
+        return self.execute(sql, parameters)[0][0]
+
+    def superuser(self, sql: str) -> list[tuple]:
+        return self.execute(sql, user="postgres")
+
+    def run(self, *command: str, **environment: str) -> subprocess.CompletedProcess:
+        """Runs a command in the project, without any PostgreSQL program on the PATH."""
+        return subprocess.run(
+            command, cwd=PROJECT, env=self.env(**environment), capture_output=True, text=True
+        )
+
+    def start(self, *command: str, **environment: str) -> subprocess.Popen:
+        return subprocess.Popen(
+            command, cwd=PROJECT, env=self.env(**environment), text=True,
+            stdout=subprocess.PIPE, stderr=subprocess.PIPE,
+        )  # fmt: skip
+
+    def env(self, **more: str) -> dict[str, str]:
+        kept = {k: v for k, v in os.environ.items() if not k.startswith("PG")}
+        path = str(Path(sys.executable).parent)
+        return {**kept, "PATH": path, "NO_COLOR": "1", **self.environment, **more}
+
+    def yoyo_command(self, *arguments: str) -> tuple[str, ...]:
+        return ("yoyo", *arguments, "--batch", "-d", self.url)
+
+    def yoyo(self, *arguments: str, **environment: str) -> subprocess.CompletedProcess:
+        return self.run(*self.yoyo_command(*arguments), **environment)
+
+    def validation(self, *arguments: str, **environment: str) -> subprocess.CompletedProcess:
+        command, *rest = arguments
+        return self.run(
+            sys.executable, "-m", "validation", command, "-d", self.url, *rest, **environment
+        )
+
+    def psql(self, *arguments: str, **environment: str) -> subprocess.CompletedProcess:
+        return self.run(
+            self.server.program("psql"), "-X", "-h", self.host, "-U", self.user, self.name,
+            *arguments, **environment,
+        )  # fmt: skip
+
+    def dump(self, *arguments: str) -> str:
+        """What pg_dump writes, without yoyo's own tables and without the run's random key."""
+        done = self.run(
+            self.server.program("pg_dump"), "-h", self.host, "-U", "postgres", self.name,
+            "-T", "*.*yoyo*", *arguments,
+        )  # fmt: skip
+        assert done.returncode == 0, done.stderr
+        return re.sub(r"(?m)^\\(un)?restrict .*\n", "", done.stdout)
+
+    def tables(self) -> set[str]:
+        """Which of the six tables exist."""
+        found = self.execute("SELECT relname FROM pg_class WHERE relname = ANY(%s)", [list(TABLES)])
+        return {name for (name,) in found}
+
+
+@contextmanager
+def clone(server: Server, template: str, name: str | None = None) -> Iterator[Database]:
+    """A copy of a template: "unmigrated", or "migrated" (after `yoyo apply`, empty)."""
+    name = name or next(names)
+    janitor = DatabaseJanitor(
+        user="postgres", host=str(server.socket_folder), port=5432, dbname=name,
+        template_dbname=template,
+    )  # fmt: skip
+    with janitor:
+        database = Database(server, name)
+        database.superuser(f"ALTER DATABASE {name} OWNER TO bestays")
+        yield database
+
+
+@pytest.fixture(scope="session")
+def servers(tmp_path_factory) -> Iterator[list[Server]]:
+    """A running server of each version, with the two templates."""
+    with ExitStack() as stack:
+        servers = []
+        for version in VERSIONS:
+            server = Server(version, tmp_path_factory.mktemp("data") / "data")
+            server.start(
+                {
+                    "fsync": "off",  # a test survives a killed server, not a power cut
+                    "max_prepared_transactions": "5",
+                    "autovacuum_naptime": "1s",
+                }
+            )
+            stack.callback(server.stop, "immediate")
+            server.bootstrap("unmigrated")
+            migrated = stack.enter_context(clone(server, "unmigrated", "migrated"))
+            done = migrated.yoyo("apply")
+            assert done.returncode == 0, done.stderr
+            servers.append(server)
+        yield servers
+
+
+@pytest.fixture(params=range(len(VERSIONS)), ids=lambda i: f"pg{VERSIONS[i]}")
+def server(request, servers) -> Server:
+    return servers[request.param]
+
+
+@pytest.fixture
+def unmigrated(server) -> Iterator[Database]:
+    with clone(server, "unmigrated") as database:
+        yield database
+
+
+@pytest.fixture
+def migrated(server) -> Iterator[Database]:
+    with clone(server, "migrated") as database:
+        yield database

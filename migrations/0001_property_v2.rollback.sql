@@ -34,6 +34,11 @@ BEGIN
     IF current_setting('transaction_timeout', true) IS NOT NULL THEN -- PostgreSQL 17 and later
         PERFORM set_config('transaction_timeout', '0', true);
     END IF;
+    BEGIN -- without this, the session of a killed client would go on trying for its minute
+        PERFORM set_config('client_connection_check_interval', '500ms', true);
+    EXCEPTION WHEN invalid_parameter_value THEN
+        NULL; -- a server on Windows cannot see that its client is gone
+    END;
 END;
 $$;
 
@@ -73,6 +78,7 @@ BEGIN
                 SELECT FROM pg_locks
                 WHERE relation = to_regclass('users') AND granted
                     AND mode = 'ShareUpdateExclusiveLock'
+                    AND database = (SELECT oid FROM pg_database WHERE datname = current_database())
             ) THEN '1500ms'
             ELSE '120ms'
         END, true);

@@ -104,9 +104,10 @@ def _verdict(connection, cursor, migration: str, marks: set[str]) -> State:
         )  # fmt: skip
     if migration in marks and missing:
         way_out = (
-            "If a rollback was interrupted: yoyo unmark. Otherwise look for who dropped them."
-            if not there
-            else "See python -m validation post-migration; roll back and apply, or restore them."
+            "See python -m validation post-migration; mend what it lists, or roll back and apply."
+            if there
+            else "An interrupted rollback leaves this; otherwise ask who dropped them. "
+            f"Then: yoyo unmark -m {migration}"
         )
         return state(OBJECTS_MISSING, "fail", f": {_some(missing)}", way_out)
     if migration in marks:
@@ -115,7 +116,7 @@ def _verdict(connection, cursor, migration: str, marks: set[str]) -> State:
         return state(
             NOT_MARKED, "fail",
             ": an apply was interrupted after its commit",
-            "Prove it: python -m validation post-migration. If that passes: "
+            "Prove it: python -m validation post-migration; when that passes: "
             f"yoyo mark -m {migration}",
         )  # fmt: skip
     if there:

@@ -12,8 +12,16 @@ WITH in_the_way AS (
             WHEN bool_or(l.mode = 'ShareUpdateExclusiveLock') THEN 'vacuum'
             ELSE 'transaction'
         END AS kind,
-        bool_or(a.query LIKE '%to prevent wraparound%') AS is_stubborn
+        bool_or(age(c.relfrozenxid) > least(
+            current_setting('autovacuum_freeze_max_age')::integer,
+            (
+                SELECT o.option_value::integer
+                FROM pg_options_to_table(c.reloptions) AS o
+                WHERE o.option_name = 'autovacuum_freeze_max_age'
+            )
+        )) AS is_stubborn
     FROM pg_locks AS l
+    INNER JOIN pg_class AS c ON l.relation = c.oid
     INNER JOIN pg_database AS d ON l.database = d.oid
     LEFT JOIN pg_stat_activity AS a ON l.pid = a.pid
     LEFT JOIN pg_locks AS x -- the own number of a prepared transaction

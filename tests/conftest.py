@@ -12,6 +12,7 @@ import subprocess
 import sys
 from collections.abc import Iterator
 from contextlib import ExitStack, contextmanager
+from dataclasses import dataclass
 from pathlib import Path
 
 import psycopg
@@ -143,6 +144,44 @@ def servers(tmp_path_factory) -> Iterator[list[Server]]:
             assert done.returncode == 0, done.stderr
             servers.append(server)
         yield servers
+
+
+LAST = "test_gives_up_after_a_minute_names_who_is_in_the_way_and_leaves_nothing"
+
+
+def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
+    items.sort(key=lambda item: item.name == LAST)
+
+
+@dataclass
+class Wait:
+    """A migration beside a transaction that never ends."""
+
+    database: Database
+    before: str
+    blocker: int
+    migration: subprocess.Popen
+    verdict: str
+
+
+@pytest.fixture(scope="session", autouse=True)
+def endless_waits(request, servers) -> Iterator[list[Wait]]:
+    """Both versions, both ways, for the last test; they wait their minute beside all others."""
+    with ExitStack() as stack:
+        waits = []
+        ways = (("unmigrated", "apply", "not applied"), ("migrated", "rollback", "applied"))
+        wanted = any(item.name == LAST for item in request.session.items)
+        for server, way in itertools.product(servers if wanted else (), ways):
+            template, command, verdict = way
+            database = stack.enter_context(clone(server, template))
+            database.execute("INSERT INTO users (email) VALUES ('a@example.com')")
+            before = database.dump()
+            blocker = stack.enter_context(database.connect(application_name="nightly report"))
+            stack.enter_context(blocker.transaction())
+            blocker.execute("UPDATE users SET full_name = 'A'")
+            migration = database.start(*database.yoyo_command(command))
+            waits.append(Wait(database, before, blocker.info.backend_pid, migration, verdict))
+        yield waits
 
 
 @pytest.fixture(params=range(len(VERSIONS)), ids=lambda i: f"pg{VERSIONS[i]}")

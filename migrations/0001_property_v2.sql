@@ -21,7 +21,7 @@ SET LOCAL idle_in_transaction_session_timeout = 0;
 -- In pg_stat_activity everybody sees what is at work.
 SET LOCAL application_name = '0001_property_v2';
 
-DO $$
+DO $$ -- one transaction, in schema public, without the role's own limits
 BEGIN
     IF current_setting('lock_timeout') <> '2s' THEN -- SET LOCAL did nothing
         RAISE EXCEPTION 'this file must run in one transaction'
@@ -51,7 +51,7 @@ $$;
 
 -- Other tables may use a function of this name already: the same one is shared, another one is
 -- never overwritten. The comment tells the rollback whose it is.
-DO $do$
+DO $do$ -- update_updated_at_column()
 DECLARE
     existing text := (
         SELECT rtrim(regexp_replace(lower(prosrc), '\s', '', 'g'), ';')
@@ -362,7 +362,7 @@ ON property_translations (locale);
 -- A request that waits for this lock makes every later writer of users wait behind it. So it waits
 -- briefly, steps aside and tries again. Only a vacuum is waited for longer, after ten seconds: an
 -- autovacuum worker yields to nobody who has waited less than deadlock_timeout (1 s).
-DO $$
+DO $$ -- the foreign keys to users, in short tries
 DECLARE
     started CONSTANT timestamptz := clock_timestamp();
     patience CONSTANT interval := '1 minute';

@@ -122,7 +122,7 @@ def test_rollback_refuses_to_lose_rows(migrated):
     before = migrated.dump()
     done = migrated.yoyo("rollback")
     assert done.returncode != 0
-    assert "would delete rows: 2 amenity_translations, 1 amenities" in done.stderr
+    assert "would delete rows: 1 amenities, 2 amenity_translations" in done.stderr
     assert "make export-data" in done.stderr
     assert migrated.dump() == before
     assert "A         0001_property_v2" in migrated.yoyo("list").stdout
@@ -150,9 +150,9 @@ def test_small_timeouts_of_the_role_break_nothing(unmigrated):
     settings = ["lock_timeout", "statement_timeout", "idle_in_transaction_session_timeout"]
     if unmigrated.server.version >= 17:
         settings.append("transaction_timeout")
-    # 60 ms: long enough for yoyo's own bookkeeping, too short for a wait of the migration.
+    # 250 ms: long enough for yoyo's own bookkeeping, too short for a wait of the migration.
     for setting in settings:
-        unmigrated.superuser(f"ALTER DATABASE {unmigrated.name} SET {setting} = '60ms'")
+        unmigrated.superuser(f"ALTER DATABASE {unmigrated.name} SET {setting} = '250ms'")
     with unmigrated.connect() as blocker, blocker.transaction():
         blocker.execute("SET LOCAL idle_in_transaction_session_timeout = 0")
         if unmigrated.server.version >= 17:

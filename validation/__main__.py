@@ -10,7 +10,7 @@ import sys
 
 import psycopg2
 
-from . import checks, state
+from . import checks, dry_run, state
 from .database import Unusable, connect
 from .report import Report, Result
 
@@ -44,16 +44,22 @@ def _parser() -> argparse.ArgumentParser:
     )
     commands = parser.add_subparsers(metavar="COMMAND", required=True)
 
-    def command(name: str, run, help_text: str) -> argparse.ArgumentParser:
+    def command(name: str, run, help_text: str, formats=("table", "json")):
         sub = commands.add_parser(name, help=help_text, description=help_text)
         sub.add_argument("-d", "--database", metavar="URL", help="default: that of yoyo.ini")
-        sub.add_argument("--format", choices=("table", "json"), default="table")
+        sub.add_argument("--format", choices=formats, default="table")
         sub.set_defaults(run=run)
         return sub
 
     command("pre-migration", pre_migration, "may the migrations be applied here?")
     command("post-migration", post_migration, "is the schema what the specification says?")
     command("state", show_state, "where does each migration stand, and what is to do?")
+    rehearsal = command(
+        "dry-run", dry_run.run, "run what yoyo would run, show its locks, and undo it",
+        formats=("table", "markdown", "json"),
+    )  # fmt: skip
+    rehearsal.add_argument("--rollback", action="store_true", help="what yoyo rollback would run")
+    rehearsal.add_argument("--brief", action="store_true", help="only statements with locks")
     return parser
 
 

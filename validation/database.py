@@ -15,6 +15,11 @@ from yoyo.config import find_config, read_config
 from yoyo.connections import BadConnectionURI, parse_uri
 from yoyo.migrations import default_migration_table
 
+# What may end a session that works or waits, and the first server that knows it
+TIMEOUTS = {
+    "statement_timeout": 0, "idle_in_transaction_session_timeout": 0,
+    "idle_session_timeout": 140000, "transaction_timeout": 170000,
+}  # fmt: skip
 PROJECT = Path(__file__).resolve().parent.parent
 
 
@@ -40,12 +45,15 @@ def migration_table() -> str:
     return settings().get("migration_table", default_migration_table)
 
 
-def connect(url: str | None = None) -> psycopg2.extensions.connection:
+def connect(
+    url: str | None = None, application_name: str = "python -m validation"
+) -> psycopg2.extensions.connection:
     """Opens a connection whose transactions are never committed.
 
     Args:
         url: as `yoyo -d` takes it; the database of yoyo.ini when None. libpq's environment
             (PGSERVICE, PGPASSFILE, PGOPTIONS, …) holds for what the URL leaves open.
+        application_name: for pg_stat_activity, unless PGAPPNAME names another.
 
     Raises:
         Unusable: the URL is wrong, or the server does not let us in.
@@ -55,7 +63,7 @@ def connect(url: str | None = None) -> psycopg2.extensions.connection:
         uri = parse_uri(url)
         if uri.scheme not in ("postgresql", "postgres"):
             raise BadConnectionURI
-        uri.args.setdefault("fallback_application_name", "python -m validation")
+        uri.args.setdefault("fallback_application_name", application_name)
         if "PGCONNECT_TIMEOUT" not in os.environ:
             uri.args.setdefault("connect_timeout", "10")
         connection = get_backend_class("postgresql")(uri, migration_table()).connection
@@ -70,9 +78,10 @@ def connect(url: str | None = None) -> psycopg2.extensions.connection:
     connection.autocommit = False
     with connection.cursor() as cursor:
         # Nobody's own small limit may break a check, and no check waits long for a lock.
-        cursor.execute("SET statement_timeout = 0; SET lock_timeout = '5s'")
-        if connection.server_version >= 170000:
-            cursor.execute("SET transaction_timeout = 0")
+        cursor.execute("SET lock_timeout = '5s'")
+        for limit, since in TIMEOUTS.items():
+            if connection.server_version >= since:
+                cursor.execute(f"SET {limit} = 0")
         cursor.execute(
             "SELECT set_config('property_v2.free_bytes', %s, false)", [_free_bytes(connection)]
         )
@@ -83,6 +92,8 @@ def connect(url: str | None = None) -> psycopg2.extensions.connection:
 def _way_in(reason: str) -> str:
     if re.search("No such file|Connection refused|starting up|shutting down", reason):
         return "start the server (the local one: make migrate), or name another with -d."
+    if re.search("definition of service", reason):
+        return "put it into ~/.pg_service.conf."
     if re.search("password", reason):
         return "put the right one into ~/.pgpass, or name another user with -d."
     if re.search("database .* does not exist", reason):

@@ -62,7 +62,7 @@ class Report:
         count = {s: sum(r.status == s for r in self.results) for s in COLOURS}
         if self.format == "json":
             rows = [asdict(result) for result in self.results]
-            print(json.dumps({"results": rows, **count}, ensure_ascii=False, indent=2))
+            print(json.dumps({"results": rows, **count}, ensure_ascii=False, indent=2, default=str))
         elif count["fail"]:
             print(colour("fail", f"{count['fail']} of {len(self.results)} checks failed."))
         else:

@@ -33,6 +33,7 @@ class State(Result):
 
     verdict: str = ""
     objects: tuple = ()
+    path: Path | None = None
 
 
 def states(connection: psycopg2.extensions.connection) -> list[State]:
@@ -50,6 +51,7 @@ def states(connection: psycopg2.extensions.connection) -> list[State]:
         result = []
         for migration, path in migrations.items():
             result.append(_verdict(connection, cursor, migration, marks))
+            result[-1].path = path
             result += _files(migration, path)
         for migration in sorted(marks - migrations.keys()):
             result.append(
@@ -173,7 +175,7 @@ def _lock(cursor) -> State:
     cursor.execute(
         "SELECT pid, usename FROM pg_stat_activity"
         " WHERE datname = current_database() AND pid <> pg_backend_pid()"
-        " AND application_name <> 'python -m validation'"
+        " AND application_name NOT IN ('python -m validation', 'python -m operations')"
         " AND (query LIKE '%yoyo%' OR application_name LIKE '%yoyo%'"
         " OR application_name LIKE '0%')"
     )

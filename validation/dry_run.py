@@ -1,0 +1,216 @@
+"""Rehearses what yoyo would run, and shows what it locks of that which was there before.
+
+After every statement the locks of its own session are read from pg_locks, as eugene
+(https://github.com/kaaveland/eugene) does it.
+"""
+
+from __future__ import annotations
+
+import argparse
+import json
+import re
+import time
+from dataclasses import asdict, dataclass, field
+from pathlib import Path
+
+import psycopg2
+from yoyo.migrations import read_sql_migration
+
+from . import state
+from .database import Unusable
+
+# From weak to strong, and what other sessions cannot do meanwhile, after the table of conflicts in
+# https://www.postgresql.org/docs/current/explicit-locking.html
+BLOCKS = {
+    "AccessShareLock": "DROP, TRUNCATE and most of ALTER TABLE",
+    "RowShareLock": "DROP, TRUNCATE and most of ALTER TABLE",
+    "RowExclusiveLock": "CREATE INDEX, CREATE TRIGGER and other DDL",
+    "ShareUpdateExclusiveLock": "VACUUM, ANALYZE and DDL",
+    "ShareLock": "writes, VACUUM and DDL; reads go on",
+    "ShareRowExclusiveLock": "writes, VACUUM and DDL; reads go on",
+    "ExclusiveLock": "everything but plain reads",
+    "AccessExclusiveLock": "everything, reads too",
+}
+
+CANNOT = (
+    "Not rehearsed: the commit, yoyo's bookkeeping, waits for sessions that are not here now.\n"
+    "The locks were really taken, and let go at the end of the dry run."
+)
+NOT_TRANSACTIONAL = "it runs outside a transaction, which cannot be undone: rehearse it on a copy"
+
+
+@dataclass
+class Lock:
+    """A lock on a relation that existed before, on the statement that first took it.
+
+    Attributes:
+        rewritten: whether that statement gave the relation a new file.
+        taken: when, on the clock of time.perf_counter.
+        held_ms: from then to the end of the last statement.
+    """
+
+    relation: str
+    mode: str
+    blocks: str
+    rewritten: bool
+    taken: float
+    held_ms: float = 0.0
+
+
+@dataclass
+class Step:
+    """One statement: its number in its file, first line and duration in milliseconds."""
+
+    number: int
+    file: str
+    statement: str
+    ms: float = 0.0
+    locks: list[Lock] = field(default_factory=list)
+    error: str | None = None
+
+
+def run(connection: psycopg2.extensions.connection, arguments: argparse.Namespace) -> int:
+    """Rehearses `yoyo apply`, or with --rollback `yoyo rollback`, and prints the evidence.
+
+    Returns:
+        0, or 1 when a statement fails.
+
+    Raises:
+        Unusable: a run of yoyo is at work.
+    """
+    files = _files(connection, arguments.rollback)
+    show = {"table": _table, "markdown": _markdown, "json": _json}[arguments.format]
+    steps = []
+    with connection.cursor() as cursor:
+        try:
+            # Their indexes are locked with them, and say nothing more.
+            cursor.execute(
+                "SELECT oid, oid::regclass::text, relfilenode FROM pg_class WHERE"
+                " relkind NOT IN ('i', 'I', 't') AND relnamespace <> 'pg_catalog'::regnamespace"
+            )
+            before = {oid: (name, file) for oid, name, file in cursor}
+            for path in files:
+                directives, _, statements = read_sql_migration(str(path))
+                if directives.get("transactional", "true").lower() == "false":
+                    steps.append(Step(0, path.name, "", error=NOT_TRANSACTIONAL))
+                    break
+                for number, statement in enumerate(statements, 1):
+                    steps.append(Step(number, path.name, _first_line(statement)))
+                    _execute(cursor, statement, steps[-1], before)
+                    if steps[-1].error:
+                        break
+        finally:
+            if not connection.closed:
+                end = time.perf_counter()
+                connection.rollback()
+    for lock in (lock for step in steps for lock in step.locks):
+        lock.held_ms = round((end - lock.taken) * 1000, 1)
+    show(steps, arguments)
+    return 1 if any(step.error for step in steps) else 0
+
+
+def _files(connection, rollback: bool) -> list[Path]:
+    states = state.states(connection)
+    for s in states:
+        if s.verdict == state.RUNNING:
+            raise Unusable(f"{s.check} is {s.found}: wait for it, then try again.")
+    if rollback:  # yoyo takes the last one back
+        wanted = (state.APPLIED, state.OBJECTS_MISSING)
+        return [s.path.with_suffix(".rollback.sql") for s in states if s.verdict in wanted][-1:]
+    wanted = (state.NOT_APPLIED, state.NOT_MARKED, state.PARTLY_THERE)
+    return [s.path for s in states if s.verdict in wanted]
+
+
+def _execute(cursor, statement: str, step: Step, before: dict[int, tuple[str, int]]) -> None:
+    """Runs a statement as yoyo does, and notes what it locked more strongly than those before."""
+    known = _locks(cursor, before)
+    began = time.perf_counter()
+    try:
+        cursor.execute("SAVEPOINT step")
+        cursor.execute(statement)
+    except psycopg2.Error as error:
+        if cursor.connection.closed:
+            raise
+        step.error = " ".join(str(error).split())
+        return
+    taken = time.perf_counter()
+    step.ms = round((taken - began) * 1000, 1)
+    for oid, (strength, file) in _locks(cursor, before).items():
+        if strength > known.get(oid, (-1,))[0]:
+            name, old_file = before[oid]
+            mode = list(BLOCKS)[strength]
+            words = re.sub("(?<!^)([A-Z])", r" \1", mode.removesuffix("Lock")).upper()
+            rewritten = file not in (None, old_file)
+            step.locks.append(Lock(name, words, BLOCKS[mode], rewritten, taken))
+
+
+def _locks(cursor, before: dict) -> dict[int, tuple[int, int | None]]:
+    """By relation: the strongest lock of this session on it, and its file."""
+    cursor.execute(
+        "SELECT l.relation, max(array_position(%s, l.mode)) - 1, max(c.relfilenode)"
+        " FROM pg_locks AS l LEFT JOIN pg_class AS c ON c.oid = l.relation"
+        " WHERE l.pid = pg_backend_pid() AND l.granted AND l.relation = ANY(%s::oid[])"
+        " GROUP BY l.relation ORDER BY l.relation::regclass::text",
+        [list(BLOCKS), list(before)],
+    )
+    return {oid: (strength, file) for oid, strength, file in cursor}
+
+
+def _first_line(statement: str) -> str:
+    lines = (line for line in statement.splitlines() if not re.match(r"\s*(--.*)?$", line))
+    return next(lines).strip()
+
+
+def _summary(steps: list[Step]) -> str:
+    if not steps:
+        return "Nothing to do here."
+    if steps[-1].error:
+        return f"Statement {steps[-1].number} of {steps[-1].file} fails."
+    count = sum(len(step.locks) for step in steps)
+    return (
+        f"{len(steps)} statements ran in {sum(s.ms for s in steps):.0f} ms and were undone; "
+        f"{count} lock{'s' * (count != 1)} on what was there before."
+    )
+
+
+def _table(steps: list[Step], arguments) -> None:
+    file = None
+    for step in steps:
+        if arguments.brief and not step.locks and not step.error:
+            continue
+        if step.file != file:
+            file = step.file
+            print(f"{file}\n  {'#':>3}  {'ms':>7}  statement")
+        print(f"  {step.number:>3}  {step.ms:>7}  {step.statement[:84]}")
+        for lock in step.locks:
+            print(
+                f"  {'':>3}  {'':>7}  → {lock.mode} on {lock.relation} for {lock.held_ms} ms"
+                f"{', rewritten' * lock.rewritten}; blocks {lock.blocks}"
+            )
+        if step.error:
+            print(f"  {'':>3}  {'':>7}  → {step.error}")
+    print(_summary(steps))
+    if steps:
+        print(CANNOT)
+
+
+def _markdown(steps: list[Step], arguments) -> None:
+    print("| # | Statement | ms | Lock on what was there before | Held, ms | Blocks |")
+    print("| ---: | --- | ---: | --- | ---: | --- |")
+    for step in steps:
+        statement = step.statement.replace("|", "\\|")
+        start = f"| {step.number} | `{statement}` | {step.ms} |"
+        for lock in step.locks:
+            rewritten = ", rewritten" if lock.rewritten else ""
+            where = f"{lock.mode} on `{lock.relation}`{rewritten}"
+            print(f"{start} {where} | {lock.held_ms} | {lock.blocks} |")
+        if not step.locks:
+            print(f"{start} {step.error or ''} | | |")
+    print(f"\n{_summary(steps)} {CANNOT}")
+
+
+def _json(steps: list[Step], arguments) -> None:
+    rows = [asdict(step) for step in steps]
+    for lock in (lock for row in rows for lock in row["locks"]):
+        del lock["taken"]
+    print(json.dumps({"steps": rows, "summary": _summary(steps)}, ensure_ascii=False, indent=2))

@@ -2,15 +2,42 @@
 
 PYTHON   ?= python3
 POSTGRES ?= 18
+N        ?= 10000
 
 MAKEFLAGS += --no-print-directory
 .DEFAULT_GOAL := help
-.PHONY: help setup start migrate rollback psql stop test lint checksums clean
+.PHONY: help setup start sample-data psql stop test lint docs benchmark checksums clean
 
 in_venv := . .venv/bin/activate &&
 
 help: ## this list
+	@echo "On the local database, or as make VERB-staging on libpq's service bestays_staging:"
+	@sed -n 's/^\$$(eval $$(call verb,\([a-z-]*\),[^,]*,\(.*\)))$$/\1 \2/p' $(MAKEFILE_LIST) | \
+		while read -r verb text; do printf "  make %-12s %s\n" "$$verb" "$$text"; done
+	@echo "Development:"
 	@awk -F ':.*## ' '/^[a-z-]+:.*## / { printf "  make %-12s %s\n", $$1, $$2 }' $(MAKEFILE_LIST)
+
+# VERB runs on the local database, VERB-ENVIRONMENT on the service bestays_ENVIRONMENT.
+define verb
+.PHONY: $(1)
+$(1): start
+	@$$(in_venv) python -m $(2)
+$(1)-%: setup
+	@$$(in_venv) PGSERVICE=bestays_$$* MAKE_SUFFIX=-$$* python -m $(2) -d postgresql://
+endef
+rollback_option := $(if $(ROLLBACK),--rollback)
+export_option := $(if $(EXPORT),--from '$(EXPORT)')
+$(eval $(call verb,check,validation pre-migration,may the migrations be applied?))
+$(eval $(call verb,dry-run,validation dry-run $(rollback_option),rehearse the apply; with ROLLBACK=1 the rollback))
+$(eval $(call verb,migrate,operations migrate,check; back up; rehearse; apply; validate))
+$(eval $(call verb,validate,validation post-migration,is the schema what the specification says?))
+$(eval $(call verb,state,validation state,where each migration stands and what is to do))
+$(eval $(call verb,monitor,validation monitoring,sizes; index use; slow statements; locks))
+$(eval $(call verb,queries,validation queries,explain and time the reference queries))
+$(eval $(call verb,backup-db,operations backup-db,a full dump to backups/))
+$(eval $(call verb,export-data,operations export-data,the rows of the six tables to backups/))
+$(eval $(call verb,rollback,operations rollback,export the rows; take the last migration back))
+$(eval $(call verb,import-data,operations import-data $(export_option),the newest export or EXPORT=FOLDER into the empty tables))
 
 setup: .venv/locked ## .venv with the locked versions
 
@@ -26,13 +53,8 @@ setup: .venv/locked ## .venv with the locked versions
 start: setup ## the local server (POSTGRES=16 for the older one)
 	@$(in_venv) python -m local_postgres start $(POSTGRES)
 
-migrate: start ## start, check, apply and validate on the local server
-	@echo && echo "Before the migration" && $(in_venv) python -m validation pre-migration
-	@echo && echo "yoyo apply" && $(in_venv) yoyo apply --batch && yoyo list --batch
-	@echo && echo "After the migration" && $(in_venv) python -m validation post-migration
-
-rollback: start ## take the last migration back, on the local server
-	@$(in_venv) yoyo rollback --batch && yoyo list --batch
+sample-data: start ## N bilingual listings in the local database (N=10000)
+	@$(in_venv) python -m local_postgres sample-data $(N)
 
 psql: start ## the local database in psql
 	@$(in_venv) python -m local_postgres psql
@@ -45,6 +67,12 @@ lint: setup ## sqlfluff and squawk
 
 test: lint ## lint, then all tests
 	@$(in_venv) pytest
+
+docs: setup ## write the generated pages anew: docs/schema.md, docs/locks.md
+	@$(in_venv) pytest -q tests/test_docs.py --write-docs
+
+benchmark: setup ## docs/benchmark.md and its picture, measured here (N=100000)
+	@$(in_venv) python -m tests.benchmark $(N)
 
 checksums: ## renew migrations/SHA256SUMS after writing a migration
 	@cd migrations && { sha256sum *.sql || shasum -a 256 *.sql; } > SHA256SUMS 2> /dev/null

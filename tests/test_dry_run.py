@@ -1,0 +1,156 @@
+"""`python -m validation dry-run`: shows what yoyo's run would lock, and changes nothing."""
+
+from __future__ import annotations
+
+import json
+import shutil
+
+import pytest
+
+from .conftest import MIGRATIONS, PROJECT, TABLES
+
+ALLOWED = "-c property_v2.allow_data_loss=on"
+
+
+def rehearse(database, *options, **environment):
+    done = database.validation("dry-run", "--format", "json", *options, **environment)
+    assert done.returncode in (0, 1), done.stderr
+    return json.loads(done.stdout)
+
+
+def locks(rehearsal):
+    return [
+        (step["number"], lock["mode"], lock["relation"])
+        for step in rehearsal["steps"]
+        for lock in step["locks"]
+    ]
+
+
+@pytest.fixture
+def filled(migrated):
+    migrated.execute("INSERT INTO users (email) VALUES ('a@example.com')")
+    migrated.execute("INSERT INTO amenities (id, category) VALUES ('wifi', 'interior')")
+    return migrated
+
+
+def everything(database):
+    """The schema and all rows, sequences, and what yoyo keeps in its own tables."""
+    yoyo = database.value("SELECT to_regclass('_yoyo_log')")
+    log = database.execute("SELECT migration_id, operation FROM _yoyo_log") if yoyo else None
+    tables = "SELECT relname FROM pg_class WHERE relname LIKE '%yoyo%' ORDER BY 1"
+    return database.dump(), database.execute(tables), log
+
+
+def test_apply_takes_one_lock_in_the_last_statement(unmigrated):
+    before = everything(unmigrated)
+    rehearsal = rehearse(unmigrated)
+    last = len(rehearsal["steps"])
+    assert locks(rehearsal) == [(last, "SHARE ROW EXCLUSIVE", "users")]
+    (lock,) = rehearsal["steps"][-1]["locks"]
+    assert "writes" in lock["blocks"] and not lock["rewritten"]
+    assert lock["held_ms"] > 0
+    assert everything(unmigrated) == before
+
+
+def test_rollback_takes_the_six_tables_and_users(filled):
+    before = everything(filled)
+    rehearsal = rehearse(filled, "--rollback", PGOPTIONS=ALLOWED)
+    found = locks(rehearsal)
+    assert {mode for _, mode, _ in found} == {"ACCESS EXCLUSIVE"}
+    assert {name for _, _, name in found if "_seq" not in name} == {"users", *TABLES}
+    assert [name for _, _, name in found].count("users") == 1
+    assert everything(filled) == before
+
+
+def test_a_migrated_database_has_nothing_to_apply(filled):
+    before = everything(filled)
+    done = filled.validation("dry-run")
+    assert (done.returncode, done.stdout) == (0, "Nothing to do here.\n")
+    assert everything(filled) == before
+
+
+def test_an_unmigrated_database_has_nothing_to_roll_back(unmigrated):
+    done = unmigrated.validation("dry-run", "--rollback")
+    assert (done.returncode, done.stdout) == (0, "Nothing to do here.\n")
+
+
+def test_rows_that_the_rollback_would_delete_are_reported(filled):
+    before = everything(filled)
+    rehearsal = rehearse(filled, "--rollback")
+    failed = rehearsal["steps"][-1]
+    assert failed["statement"].startswith("DO $$ -- the six tables")
+    assert "would delete rows: 1 amenities" in failed["error"]
+    assert everything(filled) == before
+
+
+def test_a_failing_statement_is_named(unmigrated):
+    unmigrated.execute("CREATE TABLE policies (id integer)")
+    before = everything(unmigrated)
+    done = unmigrated.validation("dry-run")
+    assert done.returncode == 1
+    lines = done.stdout.splitlines()
+    (number,) = (n for n, line in enumerate(lines) if "CREATE TABLE policies (" in line)
+    assert 'relation "policies" already exists' in lines[number + 1]
+    assert lines[number].split()[0] in lines[-3]
+    assert "of 0001_property_v2.sql fails." in lines[-3]
+    assert everything(unmigrated) == before
+
+
+def test_a_wait_is_rehearsed_and_the_session_in_the_way_named(unmigrated):
+    with unmigrated.connect(application_name="report") as blocker, blocker.transaction():
+        blocker.execute("LOCK TABLE users IN ROW EXCLUSIVE MODE")
+        rehearsal = unmigrated.start("python", "-m", "validation", "dry-run", "-d", unmigrated.url)
+        waits = "SELECT count(*) FROM pg_stat_activity WHERE application_name = '0001_property_v2'"
+        while unmigrated.value(waits) == 0:
+            assert rehearsal.poll() is None
+        assert unmigrated.validation("state").returncode == 1  # running now
+        again = unmigrated.validation("dry-run")
+        assert again.returncode == 2
+        assert again.stderr.startswith("0001_property_v2 is running now")
+    output, error = rehearsal.communicate()
+    assert rehearsal.returncode == 0, output + error
+    assert not unmigrated.tables()
+
+
+def test_a_file_outside_a_transaction_is_not_run(unmigrated, tmp_path):
+    folder = shutil.copytree(MIGRATIONS, tmp_path / "migrations")
+    (folder / "0002_index.sql").write_text(
+        "-- transactional: false\n-- depends: 0001_property_v2\n"
+        "CREATE INDEX CONCURRENTLY made_by_0002 ON properties (title);\n"
+    )
+    (tmp_path / "yoyo.ini").write_text(f"[DEFAULT]\nsources = {folder}\n")
+    done = unmigrated.run(
+        "python", "-m", "validation", "dry-run", "-d", unmigrated.url, "--format", "json",
+        PYTHONPATH=str(PROJECT), cwd=tmp_path,
+    )  # fmt: skip
+    assert done.returncode == 1, done.stderr
+    failed = json.loads(done.stdout)["steps"][-1]
+    assert failed["file"] == "0002_index.sql"
+    assert "outside a transaction" in failed["error"]
+    assert not unmigrated.tables()
+
+
+def test_markdown_and_table_say_the_same(unmigrated):
+    for output_format in ("table", "markdown"):
+        done = unmigrated.validation("dry-run", "--format", output_format)
+        assert done.returncode == 0, done.stderr
+        assert done.stdout.count("SHARE ROW EXCLUSIVE on ") == 1
+        assert "1 lock on what was there before" in done.stdout
+        assert "Not rehearsed: the commit" in done.stdout
+
+
+def test_a_lost_connection_is_one_sentence(unmigrated):
+    with unmigrated.connect() as blocker, blocker.transaction():
+        blocker.execute("LOCK TABLE users IN ROW EXCLUSIVE MODE")
+        rehearsal = unmigrated.start("python", "-m", "validation", "dry-run", "-d", unmigrated.url)
+        kill = (
+            "SELECT pg_terminate_backend(pid) FROM pg_stat_activity"
+            f" WHERE application_name = '0001_property_v2' AND datname = '{unmigrated.name}'"
+        )
+        while not unmigrated.superuser(kill):
+            assert rehearsal.poll() is None
+        _, error = rehearsal.communicate()
+    assert rehearsal.returncode == 2
+    assert error.startswith("The database refused: server closed the connection")
+    assert "Nothing was changed." in error
+    assert len(error.splitlines()) == 1

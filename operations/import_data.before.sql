@@ -16,6 +16,15 @@ SET LOCAL idle_in_transaction_session_timeout = 0;
 SET LOCAL client_min_messages = warning;
 SET LOCAL maintenance_work_mem = '256MB';
 
+DO $$
+BEGIN
+    IF to_regclass('public.properties') IS NULL THEN
+        RAISE EXCEPTION 'the tables are not there'
+            USING HINT = 'Apply the migration first: make migrate.';
+    END IF;
+END;
+$$;
+
 LOCK TABLE public.property_translations, public.properties, public.policy_translations,
 public.policies, public.amenity_translations, public.amenities IN ACCESS EXCLUSIVE MODE;
 

@@ -215,6 +215,15 @@ def test_import_fills_only_empty_tables(operator):
     assert operator.database.dump() == before
 
 
+def test_import_without_the_tables_says_what_to_do(operator):
+    fill(operator.database)
+    well(operator.run("rollback"))
+    done = operator.run("import-data")
+    assert done.returncode == 2
+    assert "the tables are not there HINT: Apply the migration first" in done.stderr
+    assert not operator.database.tables()
+
+
 def empty(database: Database) -> str:
     database.execute(f"TRUNCATE {', '.join(TABLES)} RESTART IDENTITY")
     return database.dump()
@@ -305,6 +314,13 @@ def test_a_small_idle_session_timeout_breaks_nothing(operator):
     well(operator.run("migrate"))
     well(operator.run("import-data"))
     assert rows(database) == before
+
+
+def test_state_names_the_way_out_on_that_service(operator):
+    operator.database.execute("DELETE FROM _yoyo_migration")
+    done = operator.run("migrate")
+    assert done.returncode == 1
+    assert "PGSERVICE=bestays_test yoyo mark -m 0001_property_v2 -d postgresql://" in done.stdout
 
 
 def test_a_service_that_is_missing_is_one_sentence(operator):

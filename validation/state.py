@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import hashlib
+import os
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -23,6 +24,9 @@ RUNNING = "running now"
 UNKNOWN = "marked but unknown here"
 FILE_CHANGED = "file changed"
 NO_ROLLBACK = "rollback file missing"
+FREE = "free"
+LEFT_BEHIND = "left behind"
+STATUS = {APPLIED: "pass", FREE: "pass", NOT_APPLIED: "warn"}  # all others: fail
 
 CHECKSUMS = "SHA256SUMS"
 
@@ -36,6 +40,10 @@ class State(Result):
     path: Path | None = None
 
 
+def _state(check: str, verdict: str, found: str = "", what_to_do: str | None = None) -> State:
+    return State(check, STATUS.get(verdict, "fail"), verdict + found, what_to_do, verdict)
+
+
 def states(connection: psycopg2.extensions.connection) -> list[State]:
     """One verdict per migration of the folder, one for the lock, and one per file at fault.
 
@@ -46,88 +54,70 @@ def states(connection: psycopg2.extensions.connection) -> list[State]:
     migrations = {m.id: Path(m.path) for m in read_migrations(*map(str, sources))}
     if not migrations:
         raise Unusable(f"There are no migrations in {sources[0]}: look at sources in yoyo.ini.")
+    result = []
     with connection.cursor(cursor_factory=NamedTupleCursor) as cursor:
-        marks = _marks(cursor)
-        result = []
+        marks = {row.migration_id for row in _select(cursor, migration_table())}
         for migration, path in migrations.items():
-            result.append(_verdict(connection, cursor, migration, marks))
-            result[-1].path = path
+            file = HERE / "objects" / f"{migration}.sql"
+            objects = tuple(rows(connection, file)) if file.exists() else ()
+            result.append(_verdict(cursor, migration, objects, migration in marks))
+            result[-1].objects, result[-1].path = objects, path
             result += _files(migration, path)
         for migration in sorted(marks - migrations.keys()):
-            result.append(
-                State(
-                    migration, "fail", f"{UNKNOWN}: there is no such file",
-                    "Update this checkout: the database is ahead of it.", UNKNOWN,
-                )
-            )  # fmt: skip
+            way_out = "Update this checkout: the database is ahead of it."
+            result.append(_state(migration, UNKNOWN, ": there is no such file", way_out))
         result.append(_lock(cursor))
     connection.rollback()
     return result
 
 
-def _table(cursor, name: str) -> str | None:
-    cursor.execute("SELECT to_regclass(quote_ident(%s))::text AS name", [name])
-    return cursor.fetchone().name
+def _select(cursor, table: str) -> list:
+    """All rows of one of yoyo's tables; none when it is not there."""
+    cursor.execute("SELECT to_regclass(quote_ident(%s))::text AS name", [table])
+    name = cursor.fetchone().name
+    if name:
+        cursor.execute(f"SELECT * FROM {name}")
+    return cursor.fetchall() if name else []
 
 
-def _marks(cursor) -> set[str]:
-    table = _table(cursor, migration_table())
-    if not table:
-        return set()
-    cursor.execute(f"SELECT migration_id FROM {table}")
-    return {row.migration_id for row in cursor}
+def _yoyo(command: str) -> str:
+    service = os.environ.get("PGSERVICE")
+    return f"PGSERVICE={service} yoyo {command} -d postgresql://" if service else f"yoyo {command}"
 
 
-def _verdict(connection, cursor, migration: str, marks: set[str]) -> State:
+def _verdict(cursor, migration: str, objects: tuple, marked: bool) -> State:
     # The migration's files set application_name for as long as they run.
     cursor.execute(
-        "SELECT pid, usename, application_name,"
-        " coalesce(date_trunc('second', clock_timestamp() - xact_start)::text, '?') AS age"
+        "SELECT format('pid %%s of %%s (%%s), for %%s', pid, usename, application_name,"
+        " coalesce(date_trunc('second', clock_timestamp() - xact_start)::text, '?')) AS who, pid"
         " FROM pg_stat_activity WHERE datname = current_database()"
         " AND application_name IN (%s, %s)",
         [migration, f"{migration}.rollback"],
     )
-    at_work = cursor.fetchone()
-    objects = HERE / "objects" / f"{migration}.sql"
-    expected = tuple(rows(connection, objects)) if objects.exists() else ()
-    there = [o for o in expected if o[2]]
-    missing = [f"{o[0]} {o[1]}" for o in expected if o[2] != o[0]]
-    count = f"{len(there)} of its {len(expected)} objects"
-
-    def state(verdict: str, status: str, found: str, what_to_do: str | None = None) -> State:
-        return State(migration, status, verdict + found, what_to_do, verdict, expected)
-
-    if at_work:
-        return state(
-            RUNNING, "fail",
-            f": pid {at_work.pid} of {at_work.usename} ({at_work.application_name}),"
-            f" for {at_work.age}",
-            f"Wait for it; to stop it: SELECT pg_terminate_backend({at_work.pid});",
-        )  # fmt: skip
-    if migration in marks and missing:
+    if at_work := cursor.fetchone():
+        way_out = f"Wait for it; to stop it: SELECT pg_terminate_backend({at_work.pid});"
+        return _state(migration, RUNNING, f": {at_work.who}", way_out)
+    there = [f"{kind} {name} of {owner}" for _, name, kind, owner in objects if kind]
+    missing = [f"{expected} {name}" for expected, name, kind, _ in objects if kind != expected]
+    if marked and missing:
         way_out = (
             "See python -m validation post-migration; mend what it lists, or roll back and apply."
             if there
-            else "An interrupted rollback leaves this; otherwise ask who dropped them. "
-            f"Then: yoyo unmark -m {migration}"
+            else "An interrupted rollback leaves this; otherwise ask who dropped them. Then: "
+            + _yoyo(f"unmark -m {migration}")
         )
-        return state(OBJECTS_MISSING, "fail", f": {_some(missing)}", way_out)
-    if migration in marks:
-        return state(APPLIED, "pass", "")
-    if expected and not missing:
-        return state(
-            NOT_MARKED, "fail",
-            ": an apply was interrupted after its commit",
-            "Prove it: python -m validation post-migration; when that passes: "
-            f"yoyo mark -m {migration}",
-        )  # fmt: skip
+        return _state(migration, OBJECTS_MISSING, f": {_some(missing)}", way_out)
+    if marked:
+        return _state(migration, APPLIED)
+    if objects and not missing:
+        way_out = "Prove it: python -m validation post-migration; when that passes: "
+        way_out += _yoyo(f"mark -m {migration}")
+        return _state(migration, NOT_MARKED, ": an apply was interrupted after its commit", way_out)
     if there:
-        return state(
-            PARTLY_THERE, "fail",
-            f": {count} ({_some([f'{o[2]} {o[1]} of {o[3]}' for o in there])}), and no mark",
-            "No run of yoyo leaves this behind: rename what is in the way, or restore a backup.",
-        )  # fmt: skip
-    return state(NOT_APPLIED, "warn", "", "yoyo apply")
+        found = f": {len(there)} of its {len(objects)} objects ({_some(there)}), and no mark"
+        way_out = "No run of yoyo leaves this: rename what is in the way, or restore a backup."
+        return _state(migration, PARTLY_THERE, found, way_out)
+    return _state(migration, NOT_APPLIED, "", _yoyo("apply"))
 
 
 def _some(names: list[str]) -> str:
@@ -135,63 +125,42 @@ def _some(names: list[str]) -> str:
 
 
 def _files(migration: str, path: Path) -> list[State]:
-    listed = {}
     checksums = path.parent / CHECKSUMS
-    if checksums.exists():
-        lines = checksums.read_text(encoding="utf-8").splitlines()
-        listed = {name: digest for digest, _, name in (line.partition("  ") for line in lines)}
+    lines = checksums.read_text(encoding="utf-8").splitlines() if checksums.exists() else []
+    listed = {name: digest for digest, _, name in (line.partition("  ") for line in lines)}
     result = []
-    rollback = path.with_suffix(".rollback.sql")
-    for file in (path, rollback):
+    for file in (path, path.with_suffix(".rollback.sql")):
         if not file.exists():
-            result.append(
-                State(
-                    migration, "fail", f"{NO_ROLLBACK}: {file.name}",
-                    "git restore it: without it yoyo rollback drops nothing and says nothing.",
-                    NO_ROLLBACK,
-                )
-            )  # fmt: skip
+            way_out = "git restore it: without it yoyo rollback drops nothing and says nothing."
+            result.append(_state(migration, NO_ROLLBACK, f": {file.name}", way_out))
         elif listed.get(file.name) != hashlib.sha256(file.read_bytes()).hexdigest():
-            result.append(
-                State(
-                    migration, "fail",
-                    f"{FILE_CHANGED}: {file.name} is not what {CHECKSUMS} lists",
-                    "If it was applied anywhere, git restore it and write a new migration; "
-                    "otherwise: make checksums",
-                    FILE_CHANGED,
-                )
-            )  # fmt: skip
+            way_out = (
+                "If it was applied anywhere, git restore it and write a new migration; "
+                "otherwise: make checksums"
+            )
+            found = f": {file.name} is not what {CHECKSUMS} lists"
+            result.append(_state(migration, FILE_CHANGED, found, way_out))
     return result
 
 
 def _lock(cursor) -> State:
-    name = "yoyo lock"
-    table = _table(cursor, "yoyo_lock")
-    if table:
-        cursor.execute(f"SELECT pid, date_trunc('second', ctime) AS since FROM {table}")
-    row = cursor.fetchone() if table else None
-    if not row:
-        return State(name, "pass", "free", verdict="free")
+    lock = next(iter(_select(cursor, "yoyo_lock")), None)
+    if not lock:
+        return _state("yoyo lock", FREE)
+    since = f"{lock.ctime:%Y-%m-%d %H:%M:%S} UTC"
     cursor.execute(
-        "SELECT pid, usename FROM pg_stat_activity"
+        "SELECT format('session %s of %s', pid, usename) AS who FROM pg_stat_activity"
         " WHERE datname = current_database() AND pid <> pg_backend_pid()"
         " AND application_name NOT IN ('python -m validation', 'python -m operations')"
         " AND (query LIKE '%yoyo%' OR application_name LIKE '%yoyo%'"
         " OR application_name LIKE '0%')"
     )
-    session = cursor.fetchone()
-    if session:
-        return State(
-            name, "fail",
-            f"held by process {row.pid} since {row.since} UTC: session {session.pid}"
-            f" of {session.usename}",
-            "Wait for it.",
-            RUNNING,
-        )  # fmt: skip
-    return State(
-        name, "fail",
-        f"left behind by process {row.pid} at {row.since} UTC: no session of yoyo is here",
-        f"Make sure that the process is gone (ps -p {row.pid} where it ran), then: "
-        "yoyo break-lock",
-        "left behind",
+    if session := cursor.fetchone():
+        found = f"held by process {lock.pid} since {since}: {session.who}"
+        return State("yoyo lock", "fail", found, "Wait for it.", RUNNING)
+    return _state(
+        "yoyo lock", LEFT_BEHIND,
+        f" by process {lock.pid} at {since}: no session of yoyo is here",
+        f"Make sure that the process is gone (ps -p {lock.pid} where it ran), then: "
+        + _yoyo("break-lock"),
     )  # fmt: skip

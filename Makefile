@@ -69,7 +69,7 @@ test: lint ## lint, then all tests
 	@$(in_venv) pytest
 
 docs: setup ## write the generated pages anew: docs/schema.md, docs/locks.md
-	@$(in_venv) pytest -q tests/test_docs.py --write-docs
+	@$(in_venv) pytest -q tests/test_docs.py -k page_is --write-docs
 
 benchmark: setup ## docs/benchmark.md and its picture, measured here (N=100000)
 	@$(in_venv) python -m tests.benchmark $(N)

@@ -174,7 +174,7 @@ def _new_backup(target: Target, suffix: str):
     os.umask(0o077)
     BACKUPS.mkdir(exist_ok=True)
     BACKUPS.chmod(0o700)
-    path = BACKUPS / f"{target.name}-{datetime.now():%Y%m%d-%H%M%S}{suffix}"
+    path = BACKUPS / f"{target.name}-{datetime.now():%Y%m%d-%H%M%S-%f}{suffix}"
     partial = path.with_name(f"{path.name}.partial")
     began = time.monotonic()
     try:

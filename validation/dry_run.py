@@ -135,7 +135,9 @@ def _execute(cursor, statement: str, step: Step, before: dict[int, tuple[str, in
         return
     taken = time.perf_counter()
     step.ms = round((taken - began) * 1000, 1)
-    for oid, (strength, file) in _locks(cursor, before).items():
+    locks = _locks(cursor, before)
+    for oid in sorted(locks, key=before.get):
+        strength, file = locks[oid]
         if strength > known.get(oid, (-1,))[0]:
             name, old_file = before[oid]
             mode = list(BLOCKS)[strength]
@@ -150,7 +152,7 @@ def _locks(cursor, before: dict) -> dict[int, tuple[int, int | None]]:
         "SELECT l.relation, max(array_position(%s, l.mode)) - 1, max(c.relfilenode)"
         " FROM pg_locks AS l LEFT JOIN pg_class AS c ON c.oid = l.relation"
         " WHERE l.pid = pg_backend_pid() AND l.granted AND l.relation = ANY(%s::oid[])"
-        " GROUP BY l.relation ORDER BY l.relation::regclass::text",
+        " GROUP BY l.relation",
         [list(BLOCKS), list(before)],
     )
     return {oid: (strength, file) for oid, strength, file in cursor}

@@ -59,10 +59,12 @@ class Database:
     def superuser(self, sql: str) -> list[tuple]:
         return self.execute(sql, user="postgres")
 
-    def run(self, *command: str, **environment: str) -> subprocess.CompletedProcess:
+    def run(
+        self, *command: str, cwd: Path = PROJECT, **environment: str
+    ) -> subprocess.CompletedProcess:
         """Runs a command in the project, without any PostgreSQL program on the PATH."""
         return subprocess.run(
-            command, cwd=PROJECT, env=self.env(**environment), capture_output=True, text=True
+            command, cwd=cwd, env=self.env(**environment), capture_output=True, text=True
         )
 
     def start(self, *command: str, **environment: str) -> subprocess.Popen:
@@ -144,6 +146,10 @@ def servers(tmp_path_factory) -> Iterator[list[Server]]:
             assert done.returncode == 0, done.stderr
             servers.append(server)
         yield servers
+
+
+def pytest_addoption(parser: pytest.Parser) -> None:
+    parser.addoption("--write-docs", action="store_true", help="write the generated pages anew")
 
 
 LAST = "test_gives_up_after_a_minute_names_who_is_in_the_way_and_leaves_nothing"

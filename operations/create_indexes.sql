@@ -1,0 +1,105 @@
+-- Brings back the 14 secondary indexes of Property V2 that are missing, while the application runs.
+--
+-- Run         psql -X -f operations/create_indexes.sql, as the owner of the tables; rerunnable.
+--             More memory builds faster: PGOPTIONS='-c maintenance_work_mem=1GB'
+-- Locks       SHARE UPDATE EXCLUSIVE on a table at a time: reads and writes go on. Each index reads
+--             its table twice, and waits for the transactions that were open before, even for those
+--             that only read: end a forgotten one. Stopped meanwhile (a lock_timeout would do it),
+--             it is left invalid: no query reads it, every write pays for it. This file drops such
+--             a leftover and builds it again.
+-- Watch       From another session, every few seconds (\watch):
+--             SELECT index_relid::regclass, phase, blocks_done, blocks_total,
+--                 tuples_done, tuples_total, lockers_done, lockers_total, current_locker_pid
+--             FROM pg_stat_progress_create_index;
+-- After       python -m validation post-migration; after a mass load also ANALYZE.
+-- Not used by make import-data (one transaction builds the indexes after the rows: faster, and all
+--             or nothing).
+
+\set ON_ERROR_STOP on
+\set QUIET on
+
+SET search_path = public;
+SET application_name = 'create_indexes.sql';
+-- It waits for others, but others do not wait for it: a limit would only leave half of the work.
+SET lock_timeout = 0;
+SET statement_timeout = 0;
+
+DO $$ -- alone, and on PostgreSQL 17 and later without a limit for transactions
+BEGIN
+    IF NOT pg_try_advisory_lock(hashtext('property_v2 indexes')) THEN
+        RAISE EXCEPTION 'another run of drop_indexes.sql or create_indexes.sql is at work'
+            USING HINT = 'Wait for it, or end it: SELECT pid, pg_terminate_backend(pid) FROM '
+                'pg_stat_activity WHERE application_name LIKE ''%\_indexes.sql'';';
+    END IF;
+    IF current_setting('transaction_timeout', true) IS NOT NULL THEN
+        PERFORM set_config('transaction_timeout', '0', false);
+    END IF;
+END;
+$$;
+
+\set ECHO queries
+\set QUIET off
+
+-- Leftovers of an interrupted run, which IF NOT EXISTS would take for the index
+SELECT format('DROP INDEX CONCURRENTLY %s', indexrelid::regclass)
+FROM pg_index
+WHERE
+    NOT indisvalid
+    AND indexrelid::regclass::text IN (
+        'idx_amenities_category', 'idx_policies_category',
+        'idx_properties_transaction_price', 'idx_properties_type', 'idx_properties_listing',
+        'idx_properties_created_by', 'idx_properties_deleted_at',
+        'idx_properties_physical_specs', 'idx_properties_amenities', 'idx_properties_policies',
+        'idx_properties_location_details', 'idx_properties_tags',
+        'idx_property_translations_lookup', 'idx_property_translations_locale'
+    )
+\gexec
+
+CREATE INDEX CONCURRENTLY IF NOT EXISTS idx_amenities_category
+ON amenities (category)
+WHERE is_active = TRUE;
+
+CREATE INDEX CONCURRENTLY IF NOT EXISTS idx_policies_category
+ON policies (category)
+WHERE is_active = TRUE;
+
+CREATE INDEX CONCURRENTLY IF NOT EXISTS idx_properties_transaction_price
+ON properties (transaction_type, rent_price, sale_price, lease_price)
+WHERE is_published = TRUE AND deleted_at IS NULL;
+
+CREATE INDEX CONCURRENTLY IF NOT EXISTS idx_properties_type
+ON properties (property_type)
+WHERE is_published = TRUE AND deleted_at IS NULL;
+
+CREATE INDEX CONCURRENTLY IF NOT EXISTS idx_properties_listing
+ON properties (listing_priority DESC, created_at DESC)
+WHERE deleted_at IS NULL;
+
+CREATE INDEX CONCURRENTLY IF NOT EXISTS idx_properties_created_by
+ON properties (created_by)
+WHERE deleted_at IS NULL;
+
+CREATE INDEX CONCURRENTLY IF NOT EXISTS idx_properties_deleted_at
+ON properties (deleted_at)
+WHERE deleted_at IS NOT NULL;
+
+CREATE INDEX CONCURRENTLY IF NOT EXISTS idx_properties_physical_specs
+ON properties USING gin (physical_specs jsonb_path_ops);
+
+CREATE INDEX CONCURRENTLY IF NOT EXISTS idx_properties_amenities
+ON properties USING gin (amenities jsonb_path_ops);
+
+CREATE INDEX CONCURRENTLY IF NOT EXISTS idx_properties_policies
+ON properties USING gin (policies jsonb_path_ops);
+
+CREATE INDEX CONCURRENTLY IF NOT EXISTS idx_properties_location_details
+ON properties USING gin (location_details jsonb_path_ops);
+
+CREATE INDEX CONCURRENTLY IF NOT EXISTS idx_properties_tags
+ON properties USING gin (tags);
+
+CREATE INDEX CONCURRENTLY IF NOT EXISTS idx_property_translations_lookup
+ON property_translations (property_id, locale);
+
+CREATE INDEX CONCURRENTLY IF NOT EXISTS idx_property_translations_locale
+ON property_translations (locale);

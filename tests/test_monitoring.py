@@ -1,0 +1,177 @@
+"""What `python -m validation monitoring` shows is what happened."""
+
+from __future__ import annotations
+
+import json
+import re
+from concurrent.futures import ThreadPoolExecutor
+
+import psycopg
+import pytest
+
+from .conftest import TABLES, Database
+from .test_indexes import INSERT, run, until
+from .traffic import WRITE_USERS, add_users
+
+SUBJECTS = {
+    "database", "table_sizes", "index_use", "slow_statements", "cache_hits", "dead_rows",
+    "long_transactions", "waiting_locks", "invalid_indexes", "translations",
+}  # fmt: skip
+
+
+def watch(database: Database) -> dict[str, list[dict]]:
+    done = database.validation("monitoring", "--format", "json")
+    assert (done.returncode, done.stderr) == (0, "")
+    found = json.loads(done.stdout)
+    assert found.keys() == SUBJECTS
+    return found
+
+
+def by(column: str, rows: list[dict]) -> dict[str, dict]:
+    return {row[column]: row for row in rows}
+
+
+def until_counted(database: Database, condition: str) -> None:
+    until(lambda: database.value(f"SELECT {condition}"), f"the statistics say {condition}")
+
+
+def test_sizes_translations_index_use_and_dead_rows(migrated):
+    migrated.superuser("SELECT pg_stat_reset()")
+    migrated.execute("ALTER TABLE properties SET (autovacuum_enabled = off)")
+    migrated.execute(INSERT.format(200))
+    some = "WHERE id IN (SELECT id FROM properties LIMIT {})"
+    migrated.execute("UPDATE properties SET title = 'New' " + some.format(5))
+    migrated.execute("DELETE FROM properties " + some.format(7))
+    for locale, fields in (("th", "'title', 'description'"), ("en", "'title'")):
+        migrated.execute(
+            "INSERT INTO property_translations (property_id, locale, field, value)"
+            f" SELECT id, '{locale}', unnest(ARRAY[{fields}]), 'x' FROM properties"
+        )
+    migrated.execute("INSERT INTO amenities (id, category) VALUES ('wifi', 'interior')")
+    migrated.execute(
+        "INSERT INTO amenity_translations (amenity_id, locale, name) VALUES ('wifi', 'th', 'ไวไฟ')"
+    )
+    migrated.execute("SET enable_seqscan = off; SELECT FROM properties WHERE tags @> ARRAY['gym']")
+    until_counted(migrated, "idx_scan > 0 FROM pg_stat_user_indexes"
+                  " WHERE indexrelname = 'idx_properties_tags'")  # fmt: skip
+    until_counted(migrated, "n_dead_tup = 12 FROM pg_stat_user_tables WHERE relname = 'properties'")
+
+    found = watch(migrated)
+    for row in found["table_sizes"]:
+        parts = row["rows_bytes"] + (row["toast_bytes"] or 0) + row["indexes_bytes"]
+        assert parts == row["total_bytes"] > 0, row
+    assert by("table_name", found["table_sizes"]).keys() == set(TABLES)
+    assert found["table_sizes"][0]["table_name"] == "properties"
+
+    th = {"locale": "th", "of_properties": 2 * 193, "of_amenities": 1, "of_policies": 0}
+    en = {"locale": "en", "of_properties": 193, "of_amenities": 0, "of_policies": 0}
+    assert found["translations"] == [en, th]
+
+    use = by("index_name", found["index_use"])
+    assert len(use) == 23
+    assert use["idx_properties_tags"]["verdict"] == "used"
+    assert use["idx_properties_tags"]["scans"] == 1
+    since = found["database"][0]["counted_since"]
+    assert since[:2] == "20"
+    assert use["idx_properties_policies"]["verdict"] == f"unused since {since}"
+    assert use["policy_translations_pkey"]["verdict"] == "unused, but keeps rows unique"
+
+    dead = by("table_name", found["dead_rows"])["properties"]
+    assert (dead["live_rows"], dead["dead_rows"]) == (193, 12)
+    assert dead["dead_percent"] == 5.9
+    assert dead["last_vacuum_by_hand"] is None
+    migrated.execute("VACUUM properties")
+    until_counted(migrated, "last_vacuum IS NOT NULL FROM pg_stat_user_tables"
+                  " WHERE relname = 'properties'")  # fmt: skip
+    table = migrated.validation("monitoring").stdout
+    part = table[table.index("Dead rows") :].split("\n\n")[0]
+    assert re.search(r"^  properties +193 +0 ", part, re.MULTILINE), part
+    assert " kB" in table[table.index("Table sizes") :].split("\n\n")[0]
+
+
+def test_who_waits_for_whom_and_whose_transaction_is_open(migrated):
+    add_users(migrated)
+    with (
+        migrated.connect(application_name="nightly report") as blocker,
+        migrated.connect(application_name="login") as waiter,
+        ThreadPoolExecutor() as executor,
+    ):
+        blocking, waiting = (f"pid {c.info.backend_pid}" for c in (blocker, waiter))
+        with blocker.transaction():
+            blocker.execute(WRITE_USERS)
+            update = executor.submit(waiter.execute, WRITE_USERS)
+            ungranted = "SELECT pid FROM pg_locks WHERE NOT granted"
+            until(lambda: migrated.execute(ungranted), "login waits for the nightly report")
+            found = watch(migrated)
+        update.result(30)
+    [wait] = found["waiting_locks"]
+    assert (wait["waiting"], wait["blocked_by"]) == (waiting, blocking)
+    assert (wait["waiting_statement"], wait["wants"]) == (WRITE_USERS, "ShareLock on transactionid")
+    assert wait["blocking_application"] == "nightly report"
+    assert wait["blocking_state"] == "idle in transaction"
+    oldest, *others = found["long_transactions"]
+    assert (oldest["transaction_of"], oldest["application_name"]) == (blocking, "nightly report")
+    assert [row["transaction_of"] for row in others] == [waiting]
+    assert oldest["open_seconds"] >= 0
+
+
+def test_a_prepared_transaction_is_among_the_open_ones(migrated):
+    add_users(migrated)
+    with migrated.connect() as connection:
+        connection.execute("BEGIN")
+        connection.execute(WRITE_USERS)
+        connection.execute("PREPARE TRANSACTION 'payment 42'")
+        try:
+            [row] = watch(migrated)["long_transactions"]
+            assert (row["transaction_of"], row["state_now"]) == ("'payment 42'", "prepared")
+        finally:
+            connection.execute("ROLLBACK PREPARED 'payment 42'")
+
+
+def test_invalid_indexes_are_named_with_what_to_do(migrated):
+    migrated.execute(INSERT.format(2))
+    with pytest.raises(psycopg.errors.UniqueViolation):
+        migrated.execute("CREATE UNIQUE INDEX CONCURRENTLY unique_title ON properties (title)")
+    migrated.superuser(
+        "UPDATE pg_index SET indisvalid = false WHERE indexrelid = 'idx_properties_tags'::regclass"
+    )
+    found = by("index_name", watch(migrated)["invalid_indexes"])
+    assert found.keys() == {"idx_properties_tags", "unique_title"}
+    advice = found["idx_properties_tags"]["what_to_do"]
+    assert advice == "psql -X -f operations/create_indexes.sql"
+    assert run(migrated, "create_indexes.sql").returncode == 0
+    migrated.execute(found["unique_title"]["what_to_do"])
+    assert watch(migrated)["invalid_indexes"] == []
+
+
+def test_slow_statements_or_how_to_get_them(migrated):
+    [row] = watch(migrated)["slow_statements"]
+    assert row["unavailable"] == (
+        "pg_stat_statements is not in this database, and the server lacks the package with"
+        " PostgreSQL's contrib modules. Add it to shared_preload_libraries, restart the server, and"
+        " here: CREATE EXTENSION pg_stat_statements;"
+    )
+    # The server has no contrib modules: a view of that name and these columns stands in.
+    migrated.superuser(
+        "CREATE SCHEMA extensions; GRANT USAGE ON SCHEMA extensions TO PUBLIC;"
+        "CREATE VIEW extensions.pg_stat_statements AS SELECT oid AS dbid, s.*"
+        " FROM pg_database, (VALUES"
+        " ('SELECT 1', 10::bigint, 20.2::float, 2.02::float, 10::bigint),"
+        " (E'UPDATE users\\n  SET x', 1, 300.7, 300.7, 5))"
+        " AS s (query, calls, total_exec_time, mean_exec_time, rows)"
+        " WHERE datname IN ('postgres', current_database());"
+        "GRANT SELECT ON extensions.pg_stat_statements TO PUBLIC"
+    )
+    assert watch(migrated)["slow_statements"] == [
+        {"calls": 1, "rows_in_all": 5, "total_ms": 301, "mean_ms": 300.7,
+         "statement": "UPDATE users SET x"},
+        {"calls": 10, "rows_in_all": 10, "total_ms": 20, "mean_ms": 2.0, "statement": "SELECT 1"},
+    ]  # fmt: skip
+
+
+def test_without_the_tables_it_says_so(unmigrated):
+    found = watch(unmigrated)
+    assert by("table_name", found["table_sizes"]).keys() == set(TABLES)
+    assert {row["found"] for row in found["table_sizes"]} == {"missing"}
+    [row] = found["translations"]
+    assert row["unavailable"] == 'relation "public.property_translations" does not exist'

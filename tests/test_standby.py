@@ -1,0 +1,107 @@
+"""A streaming standby follows the migration, answers the read-only checks, and takes over."""
+
+from __future__ import annotations
+
+import json
+import re
+import subprocess
+from collections.abc import Iterator
+from datetime import timedelta
+
+import pytest
+
+from local_postgres.server import Server
+
+from .conftest import PROJECT, Database
+from .test_indexes import until
+
+ROWS = """
+INSERT INTO users (email) VALUES ('a@example.com');
+INSERT INTO properties (title, description, transaction_type, property_type, rent_price, created_by)
+SELECT 'Villa ' || n, 'x', 'rent', 'villa', n * 100, 1 FROM generate_series(1, 100) AS n;
+INSERT INTO property_translations (property_id, locale, field, value)
+SELECT id, 'th', 'title', 'วิลล่า 🏡' FROM properties;
+"""
+
+
+@pytest.fixture
+def standby(unmigrated) -> Iterator[Database]:
+    """The same database on a standby of its server, made by pg_basebackup."""
+    primary = unmigrated.server
+    data = primary.data.parent / "standby"  # where the server's user may enter
+    data.mkdir()
+    primary._give_to_server(data)
+    subprocess.run(
+        [
+            primary.program("pg_basebackup"), "-h", unmigrated.host, "-U", "postgres",
+            "-D", data / str(primary.version), "-R", "-X", "stream", "-c", "fast", "--no-sync",
+        ],
+        user=primary._user, cwd=data, env=unmigrated.env(), check=True,
+    )  # fmt: skip
+    server = Server(primary.version, data)
+    # A standby does not start with fewer than its primary has.
+    server.start({"fsync": "off", "max_prepared_transactions": "5"})
+    yield Database(server, unmigrated.name)
+    server.stop("immediate")
+
+
+def catch_up(primary: Database, standby: Database) -> None:
+    [(position,)] = primary.superuser("SELECT pg_current_wal_flush_lsn()")
+    until(
+        lambda: standby.value("SELECT pg_last_wal_replay_lsn() >= %s::pg_lsn", [position]),
+        "the standby replays what the primary wrote",
+    )
+
+
+def without_sequences(dump: str) -> list[str]:
+    return [line for line in dump.splitlines() if not line.startswith("SELECT pg_catalog.setval")]
+
+
+def test_a_standby_follows_is_checked_and_takes_over(unmigrated, standby):
+    primary = unmigrated
+    refused = standby.validation("pre-migration")
+    assert refused.returncode == 1
+    assert "a standby" in refused.stdout
+    assert "Apply on the primary; the standby follows by itself." in refused.stdout
+
+    assert primary.yoyo("apply").returncode == 0
+    primary.execute(ROWS)
+    catch_up(primary, standby)
+    # A standby's sequences are up to 32 numbers ahead: the primary logs so many at once.
+    assert without_sequences(standby.dump()) == without_sequences(primary.dump())
+
+    said = {}
+    for command in ("post-migration", "state", "queries", "monitoring"):
+        done = standby.validation(command, "--format", "json")
+        assert done.returncode == 0, f"{command}: {done.stdout}{done.stderr}"
+        said[command] = json.loads(done.stdout)
+    untried = {r["check"] for r in said["post-migration"]["results"] if r["status"] == "warn"}
+    assert untried == {"behaviour", "query plan"}
+    assert [r["check"] for r in said["queries"]["results"] if r["status"] == "warn"] == ["purge"]
+    assert said["monitoring"]["database"][0]["server_role"] == "standby"
+    assert said["monitoring"]["translations"][0]["of_properties"] == 100
+
+    # How docs/scaling.md measures the lag
+    page = (PROJECT / "docs" / "scaling.md").read_text()
+    on_primary, on_standby = re.findall(r"(?s)```sql\n(.*?)```", page)
+    until(
+        lambda: primary.superuser(on_primary)[0][1:3] == ("streaming", "0 bytes"),
+        "the primary sees that the standby has it all",
+    )
+    until(lambda: standby.value(on_standby) == timedelta(0), "so does the standby")
+
+    standby.superuser("SELECT pg_promote()")
+    [(highest,)] = standby.execute("SELECT max(id) FROM property_translations")
+    [(new,)] = standby.execute(
+        "INSERT INTO property_translations (property_id, locale, field, value)"
+        " SELECT id, 'en', 'title', 'Villa' FROM properties LIMIT 1 RETURNING id"
+    )
+    assert new > highest
+    [(touched,)] = standby.execute(
+        "UPDATE properties SET title = 'New' WHERE title = 'Villa 1'"
+        " RETURNING updated_at > created_at"
+    )
+    assert touched
+    done = standby.validation("post-migration")
+    assert done.returncode == 0, done.stdout
+    assert " checks passed." in done.stdout  # and none "with a warning": no check was left out

@@ -6,11 +6,13 @@ Exit codes: 0 all well, 1 a check failed, 2 could not run.
 from __future__ import annotations
 
 import argparse
+import re
 import sys
+from pathlib import Path
 
 import psycopg2
 
-from . import checks, dry_run, state
+from . import checks, dry_run, monitoring, queries, state
 from .database import Unusable, connect
 from .report import Report, Result
 
@@ -27,7 +29,7 @@ def main(argv: list[str] | None = None) -> int:
     except Unusable as error:
         print(error, file=sys.stderr)
     except psycopg2.Error as error:
-        reason = " ".join(str(error).split())
+        reason = re.sub("This probably means.*", "", " ".join(str(error).split())).strip(" .")
         print(f"The database refused: {reason}. Nothing was changed.", file=sys.stderr)
     except KeyboardInterrupt:
         print("Interrupted; nothing was changed.", file=sys.stderr)
@@ -60,6 +62,9 @@ def _parser() -> argparse.ArgumentParser:
     )  # fmt: skip
     rehearsal.add_argument("--rollback", action="store_true", help="what yoyo rollback would run")
     rehearsal.add_argument("--brief", action="store_true", help="only statements with locks")
+    command("monitoring", monitoring.run, "sizes; index use; slow statements; locks")
+    reference = command("queries", queries.run, "explain and time the reference queries")
+    reference.add_argument("files", metavar="FILE", nargs="*", type=Path, help="only these")
     return parser
 
 

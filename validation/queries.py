@@ -1,0 +1,143 @@
+"""Explains and times the reference queries, and undoes what they write."""
+
+from __future__ import annotations
+
+import argparse
+import math
+import os
+import re
+import time
+from dataclasses import dataclass, field
+from pathlib import Path
+
+import psycopg2
+from psycopg2 import errors
+
+from .checks import HERE
+from .database import Unusable
+from .report import Report, Result
+
+RUNS = 20
+ENOUGH_SECONDS = 5  # for the runs of one query
+LARGE_ENOUGH = 10_000  # rows of a table; below that a sequential scan may be right
+
+
+@dataclass
+class Measurement(Result):
+    """One query: the indexes of its plan, the rows it gives or deletes, times in milliseconds.
+
+    A query that could not be timed has neither rows nor times; one without a limit has no limit.
+    """
+
+    indexes: list[str] = field(default_factory=list)
+    rows: int | None = None
+    p50: float | None = None
+    p95: float | None = None
+    limit: float | None = None
+
+
+def run(connection: psycopg2.extensions.connection, arguments: argparse.Namespace) -> int:
+    """Measures arguments.files, or every file of validation/queries, and prints the result.
+
+    Returns:
+        0, or 1 when a query misses its index on a large enough table, or its limit.
+
+    Raises:
+        Unusable: there are no rows to measure on, or a file cannot be read.
+    """
+    report = Report(arguments.format)
+    sizes = _sizes(connection)
+    try:
+        for path in arguments.files or sorted((HERE / "queries").glob("*.sql")):
+            report.add([_measure(connection, path, path.read_text(encoding="utf-8"), sizes)])
+    except OSError as error:
+        raise Unusable(f"Cannot read {error.filename}: {error.strerror}.") from error
+    return report.close()
+
+
+def _sizes(connection) -> dict[bool, int]:
+    """Rows of property_translations (True) and of properties (False)."""
+    sizes = {}
+    with connection.cursor() as cursor:
+        for table in ("properties", "property_translations"):
+            cursor.execute("SELECT to_regclass(%s) IS NOT NULL", [f"public.{table}"])
+            if cursor.fetchone()[0]:
+                cursor.execute(f"SELECT count(*) FROM public.{table}")
+                sizes["translation" in table] = cursor.fetchone()[0]
+    connection.rollback()
+    if len(sizes) < 2 or not sizes[False]:
+        raise Unusable(
+            "Nothing to measure: there are no properties here; load some (the local database:"
+            " make sample-data), or name another database with -d."
+        )
+    return sizes
+
+
+def _measure(connection, path: Path, sql: str, sizes: dict[bool, int]) -> Measurement:
+    result = Measurement(re.sub(r"^\d+_", "", path.stem).replace("_", " "), "pass", "")
+    name = os.path.relpath(path)
+    if limit := re.search(r"(?m)^-- Limit +(\d+) ms$", sql):
+        result.limit = float(limit[1])
+    with connection.cursor() as cursor:
+        try:
+            cursor.execute("SET LOCAL statement_timeout = '60s'")
+            if setting := re.search(r"(?m)^-- Set +(\w+) = (\w+)", sql):
+                cursor.execute("SELECT set_config(%s, %s, true)", setting.groups())
+            cursor.execute(f"EXPLAIN (FORMAT JSON) {sql}")
+            result.indexes = _indexes(cursor.fetchone()[0][0]["Plan"])
+            for _ in range(2):  # a busy moment of the machine gets a second chance
+                _time(cursor, sql, result)
+                if result.limit is None or result.p95 <= result.limit:
+                    break
+        except psycopg2.Error as error:
+            if connection.closed:
+                raise
+            result.status, result.what_to_do = "fail", f"Run {name} in psql."
+            if isinstance(error, (errors.ReadOnlySqlTransaction, errors.InsufficientPrivilege)):
+                result.status = "warn"
+                result.what_to_do = "Measure it on the primary, as a role that may write."
+            reason = error.diag.message_primary or " ".join(str(error).split())
+            result.found = f"{'explained, ' * bool(result.indexes)}not timed: {reason}"
+        finally:
+            if not connection.closed:
+                connection.rollback()
+    if result.p95 is not None:
+        limit_text = "" if result.limit is None else f" of {result.limit:.0f}"
+        result.found = f"p50 {result.p50:6.1f}  p95 {result.p95:6.1f}{limit_text} ms"
+        result.found += f"  {result.rows:>5,} rows  {', '.join(result.indexes) or 'no index'}"
+    elif not result.indexes:
+        return result
+    for wanted in re.findall(r"(?m)^-- Index +(.+)$", sql):
+        choice = wanted.split(" or ")
+        if not set(choice) & set(result.indexes) and sizes["translation" in wanted] >= LARGE_ENOUGH:
+            result.status = "fail"
+            result.what_to_do = f"It must read {wanted}: ANALYZE, then EXPLAIN {name}."
+            return result
+    if None not in (result.limit, result.p95) and result.p95 > result.limit:
+        result.status = "fail"
+        result.what_to_do = f"It is over its limit: EXPLAIN (ANALYZE, BUFFERS) {name}."
+    return result
+
+
+def _time(cursor, sql: str, result: Measurement) -> None:
+    times: list[float] = []
+    while len(times) <= RUNS and sum(times) < ENOUGH_SECONDS * 1000:
+        cursor.execute("SAVEPOINT run")
+        began = time.perf_counter()
+        cursor.execute(sql)
+        if cursor.description:
+            cursor.fetchall()
+        times.append((time.perf_counter() - began) * 1000)
+        result.rows = cursor.rowcount
+        cursor.execute("ROLLBACK TO SAVEPOINT run")
+    times = sorted(times[1:] or times)  # the first one warms up
+    result.p50 = round(times[math.ceil(len(times) * 0.5) - 1], 2)
+    result.p95 = round(times[math.ceil(len(times) * 0.95) - 1], 2)
+
+
+def _indexes(node: dict) -> list[str]:
+    """Names of the indexes that a plan reads, each once."""
+    found = [node["Index Name"]] if "Index Name" in node else []
+    for child in node.get("Plans", []):
+        found += _indexes(child)
+    return list(dict.fromkeys(found))

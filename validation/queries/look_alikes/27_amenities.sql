@@ -1,0 +1,18 @@
+-- @> on a part of the document: the index is on the whole.
+SELECT
+    id,
+    title,
+    transaction_type,
+    rent_price,
+    sale_price,
+    lease_price,
+    cover_image,
+    listing_priority,
+    created_at
+FROM properties
+WHERE
+    is_published = TRUE AND deleted_at IS NULL
+    AND amenities -> 'interior' @> '["wifi", "balcony"]'
+    AND amenities -> 'area' @> '["near_bts"]'
+ORDER BY listing_priority DESC, created_at DESC, id DESC
+LIMIT 24;

@@ -26,14 +26,15 @@ SET statement_timeout = 0;
 
 DO $$ -- alone, and on PostgreSQL 17 and later without a limit for transactions
 BEGIN
-    IF NOT pg_try_advisory_lock(hashtext('property_v2 indexes')) THEN
-        RAISE EXCEPTION 'another run of drop_indexes.sql or create_indexes.sql is at work'
-            USING HINT = 'Wait for it, or end it: SELECT pid, pg_terminate_backend(pid) FROM '
-                'pg_stat_activity WHERE application_name LIKE ''%\_indexes.sql'';';
-    END IF;
     IF current_setting('transaction_timeout', true) IS NOT NULL THEN
         PERFORM set_config('transaction_timeout', '0', false);
     END IF;
+    PERFORM set_config('lock_timeout', '3s', true); -- the session of a run just ended may linger
+    PERFORM pg_advisory_lock(hashtext('property_v2 indexes'));
+EXCEPTION WHEN lock_not_available THEN
+    RAISE EXCEPTION 'another run of drop_indexes.sql or create_indexes.sql is at work'
+        USING HINT = 'Wait for it, or end it: SELECT pid, pg_terminate_backend(pid) FROM '
+            'pg_stat_activity WHERE application_name LIKE ''%\_indexes.sql'';';
 END;
 $$;
 

@@ -5,13 +5,16 @@ Everything runs as bestays, who is no superuser, unless a test asks for the supe
 
 from __future__ import annotations
 
+import io
 import itertools
+import json
 import os
 import re
 import subprocess
 import sys
+import threading
 from collections.abc import Iterator
-from contextlib import ExitStack, contextmanager
+from contextlib import ExitStack, contextmanager, redirect_stdout
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -20,6 +23,7 @@ import pytest
 from pytest_postgresql.janitor import DatabaseJanitor
 
 from local_postgres.server import VERSIONS, Server
+from validation.__main__ import main as validation
 
 PROJECT = Path(__file__).resolve().parent.parent
 MIGRATIONS = PROJECT / "migrations"
@@ -28,6 +32,7 @@ TABLES = (
     "properties", "property_translations",
 )  # fmt: skip
 
+printing = threading.Lock()  # one thread at a time has its output redirected
 names = (f"test_{n}" for n in itertools.count())
 
 
@@ -90,6 +95,14 @@ class Database:
             sys.executable, "-m", "validation", command, "-d", self.url, *rest, **environment
         )
 
+    def state(self) -> tuple[int, dict[str, dict]]:
+        """Exit code and findings of `python -m validation state`, in this process: it runs often."""
+        output = io.TextIOWrapper(io.BytesIO())
+        with printing, redirect_stdout(output):
+            code = validation(["state", "-d", self.url, "--format", "json"])
+        output.seek(0)
+        return code, {r["check"]: r for r in json.load(output)["results"]}
+
     def psql(self, *arguments: str, **environment: str) -> subprocess.CompletedProcess:
         return self.run(
             self.server.program("psql"), "-X", "-h", self.host, "-U", self.user, self.name,
@@ -136,7 +149,8 @@ def servers(tmp_path_factory) -> Iterator[list[Server]]:
                 {
                     "fsync": "off",  # a test survives a killed server, not a power cut
                     "max_prepared_transactions": "5",
-                    "autovacuum_naptime": "1s",
+                    "autovacuum_naptime": "5s",
+                    "shared_buffers": "16MB",  # many short sessions start and end faster
                 }
             )
             stack.callback(server.stop, "immediate")

@@ -9,6 +9,8 @@ from collections.abc import Callable
 
 import pytest
 
+from local_postgres.server import Server
+
 from .conftest import PROJECT, Database
 from .traffic import Traffic
 
@@ -26,6 +28,12 @@ UPDATE = """
 UPDATE properties SET tags = tags || 'new'::text
 WHERE id = (SELECT id FROM properties ORDER BY id LIMIT 1)
 """
+
+
+@pytest.fixture
+def server(servers) -> Server:
+    """The newest: nothing here depends on the version."""
+    return servers[0]
 
 
 def command(database: Database, file: str) -> tuple[str, ...]:

@@ -6,9 +6,7 @@ All cases run side by side, each in a database of its own; each test reports one
 from __future__ import annotations
 
 import contextlib
-import io
 import itertools
-import json
 import multiprocessing
 import os
 import re
@@ -31,7 +29,6 @@ from yoyo.migrations import read_sql_migration
 from yoyo.scripts.main import main as yoyo_main
 
 from local_postgres.server import Server
-from validation.__main__ import main as validation
 
 from .conftest import MIGRATIONS, PROJECT, Database, clone
 
@@ -262,20 +259,8 @@ class Held:
         return result
 
 
-printing = threading.Lock()
-
-
-def state(database: Database) -> tuple[int, dict[str, dict]]:
-    """Exit code and findings of `python -m validation state`, in this process: it runs often."""
-    output = io.TextIOWrapper(io.BytesIO())
-    with printing, contextlib.redirect_stdout(output):
-        code = validation(["state", "-d", database.url, "--format", "json"])
-    output.seek(0)
-    return code, {r["check"]: r for r in json.load(output)["results"]}
-
-
 def check_state(database: Database, verdict: str, lock: str) -> None:
-    code, found = state(database)
+    code, found = database.state()
     assert found[MIGRATION]["found"].split(":")[0] == verdict
     assert found["yoyo lock"]["found"].startswith(lock)
     assert code == (0 if (verdict, lock) == ("applied", "free") else 1)
@@ -284,7 +269,7 @@ def check_state(database: Database, verdict: str, lock: str) -> None:
 def follow_the_way_out(database: Database) -> None:
     """Runs what state advises until it has no more to say and exits with 0."""
     for _ in range(4):
-        code, found = state(database)
+        code, found = database.state()
         if code == 0:
             return
         # The lock first: it stops every other command.
@@ -300,7 +285,7 @@ def strike(held: Held, how: str) -> None:
         held.run.process.kill()
         if held.place == COMMIT:
             # It cannot notice: the commit is on disk already, and waits for the standby.
-            found = state(held.database)[1][MIGRATION]
+            found = held.database.state()[1][MIGRATION]
             assert f"running now: pid {held.pid} of bestays" in found["found"]
             held.database.execute(found["what_to_do"].split(": ", 1)[1])
         if held.place != MARK:
@@ -352,9 +337,13 @@ def held(ground: Ground, case: tuple[str, str, str]) -> Iterator[Held]:
 
 
 def one(ground: Ground, case: tuple[str, str, str]) -> None:
-    with held(ground, case) as run:
-        strike(run, case[2])
-        aftermath(ground, run, case[2])
+    for _ in range(3):
+        with held(ground, case) as run:
+            strike(run, case[2])
+            if case[2] == "Ctrl-C" and run.wait()[0] == 0:
+                continue  # lost, as in every_statement
+            return aftermath(ground, run, case[2])
+    raise AssertionError("three times Ctrl-C was not noticed")
 
 
 def all_at_once(ground: Ground, how: str, pool: ThreadPoolExecutor) -> dict[tuple, Future]:
@@ -404,6 +393,11 @@ def every_statement(ground: Ground, worker: int) -> list[int]:
                 break
             how = ("SIGKILL", "Ctrl-C")[(number + (ground.server.version == 16)) % 2]
             strike(run, how)
+            if run.wait()[0] == 0 and how == "Ctrl-C":
+                # Python can lose a KeyboardInterrupt, in a callback of its own; then all is done.
+                assert database.state()[0] == 0
+                assert Yoyo(database, "rollback").wait()[0] == 0
+                continue
             assert run.wait()[0] != 0
             assert database.value(CATALOG) == before, f"{how} after command {number}"
             check_state(database, "not applied", "left behind by" if how == "SIGKILL" else "free")
@@ -412,7 +406,7 @@ def every_statement(ground: Ground, worker: int) -> list[int]:
             struck.append(number)
         run.release()
         assert run.wait() == (0, "")
-        assert state(database)[0] == 0
+        assert database.state()[0] == 0
         assert database.dump() == ground.dumps["migrated"]
     return struck
 
@@ -421,7 +415,7 @@ def two_at_the_same_moment(ground: Ground) -> None:
     with clone(ground.server, "unmigrated") as database:
         runs = [Yoyo(database, "apply") for _ in range(2)]
         assert [run.wait() for run in runs] == [(0, ""), (0, "")]
-        assert state(database)[0] == 0
+        assert database.state()[0] == 0
 
 
 def second_while_the_first_waits(ground: Ground) -> None:
@@ -439,7 +433,7 @@ def second_while_the_first_waits(ground: Ground) -> None:
         assert "LockNotAvailable" in message
         first.release()
         assert first.wait() == (0, "")
-        assert state(database)[0] == 0
+        assert database.state()[0] == 0
         assert database.dump() == ground.dumps["migrated"]
 
 
@@ -594,7 +588,7 @@ def test_dump_struck_half_way(operations, command, how):
     left = [name for name in operations.files() if name not in before]
     assert all(name.endswith(".partial") for name in left), "half a dump looks like a whole one"
     assert how == "SIGKILL" or not left, "it did not clean up"
-    assert state(operations.full)[0] == 0
+    assert operations.full.state()[0] == 0
 
 
 @pytest.fixture(scope="module")
@@ -620,7 +614,7 @@ def test_import_struck_half_way_leaves_nothing_of_it(operations, export, place, 
         importing.wait(60)
     check_end(database, importing, how)
     assert database.dump() == before
-    assert state(database)[0] == 0
+    assert database.state()[0] == 0
 
 
 def test_after_all_that_the_import_brings_every_row(operations, export):

@@ -7,6 +7,8 @@ import sys
 
 import pytest
 
+from local_postgres.server import Server
+
 from .conftest import Database, clone
 
 # What the superuser does to the database, and what pre-migration then says and advises.
@@ -67,6 +69,12 @@ BREACHES = {
 }  # fmt: skip
 # PostgreSQL finds another name for a sequence that is taken: the check is stricter than apply.
 APPLY_SUCCEEDS = {"a sequence of that name", "users with a bigint key"}
+
+
+@pytest.fixture
+def server(servers) -> Server:
+    """The newest: nothing here depends on the version."""
+    return servers[0]
 
 
 def failures(database: Database) -> list[dict]:

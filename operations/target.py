@@ -13,18 +13,21 @@ import time
 import psycopg2
 from yoyo.connections import parse_uri
 
-from validation.database import PROJECT, Unusable, connect, settings
+from validation.database import PROJECT, Unusable, connect, sentence, settings
 
 PROGRESS = """
+SELECT pg_stat_clear_snapshot(); -- or it stands still for the rest of the transaction
 SELECT format('%s, %s rows', relid::regclass, to_char(tuples_processed, 'FM999,999,999,999'))
 FROM pg_stat_progress_copy
 UNION ALL
 SELECT format('%s, %s', index_relid::regclass, phase) FROM pg_stat_progress_create_index
+UNION ALL
+SELECT application_name FROM pg_stat_activity WHERE application_name LIKE '[%]%'
 LIMIT 1
 """
 
 
-class Failed(Exception):
+class Failed(Unusable):
     """A program failed; the text says in one sentence which and why."""
 
 
@@ -108,7 +111,7 @@ class Target:
                 print("\r\033[K", end="", file=sys.stderr, flush=True)
         if process.returncode:
             reason = sentence(message) or f"it was ended by signal {-process.returncode}"
-            raise Failed(f"{doing} failed: {reason}")
+            raise Failed(f"{doing} failed: {reason}.")
         return output
 
     def _progress(self) -> str:
@@ -131,12 +134,3 @@ class Target:
         environment["PGOPTIONS"] += settings
         arguments = ("-m", "yoyo", command, "--batch", "-d", "postgresql://")
         self.run(f"yoyo {command}", sys.executable, *arguments, cwd=PROJECT, env=environment)
-
-
-def sentence(message: str) -> str:
-    """The error of psql, or of a Python traceback, without where it happened."""
-    if "Traceback" in message:
-        message = re.split(r"(?m)^[ \t].*\n", message)[-1]
-        message = re.sub(r"^[\w.]+: ", "", message)
-    message = re.sub(r"psql:.*?:\d+: |CONTEXT:.*", "", message, flags=re.DOTALL)
-    return " ".join(message.split())

@@ -25,7 +25,6 @@ from pathlib import Path
 from statistics import median
 from typing import NoReturn
 
-from local_postgres import sample_data
 from local_postgres.server import VERSIONS, Server, ServerError
 
 from validation.database import Unusable
@@ -487,7 +486,8 @@ def measure_all(n: int, server: Server, folder: Path) -> dict:
     timed(lambda: database.yoyo("apply"))
     for size in [size for size in SIZES if size < n] + [n]:
         say(f"sample data: {size:,} properties")
-        sample_data.load(database.url, size, 1, False)
+        sample_data = ("-m", "local_postgres", "sample-data", str(size), "-d", database.url)
+        timed(lambda: database.run(sys.executable, *sample_data))
         say(f"reference queries on {size:,} properties")
         result["queries"][size] = query_times(database)
     result["sizes"] = sizes_by_name(database)

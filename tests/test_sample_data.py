@@ -2,13 +2,15 @@
 
 from __future__ import annotations
 
+import os
+import pty
+import re
 import subprocess
 import sys
-import time
 
 import pytest
 
-from .conftest import TABLES, Database
+from .conftest import PROJECT, TABLES, Database
 
 
 @pytest.fixture
@@ -106,7 +108,7 @@ def test_refuses_where_rows_may_not_be_lost_and_changes_nothing(migrated):
     before = migrated.dump()
     done = load(migrated, "10")
     assert (done.returncode, done.stdout) == (2, "")
-    assert done.stderr.startswith("Nothing was changed: "), done.stderr
+    assert done.stderr.startswith("Sample data failed: "), done.stderr
     assert f"ALTER DATABASE {migrated.name} SET property_v2.allow_data_loss = on" in done.stderr
     assert done.stderr.count("\n") == 1, done.stderr
     assert migrated.dump() == before
@@ -119,18 +121,24 @@ def test_names_what_is_missing(unmigrated):
     assert "make migrate" in done.stderr and done.stderr.count("\n") == 1, done.stderr
 
 
-def test_nothing_is_half_done_when_the_session_is_ended(database):
+def test_a_terminal_shows_how_far_it_is_and_nothing_is_half_done_when_its_session_ends(database):
     assert load(database, "50").returncode == 0
     before = checksums(database)
-    process = database.start(*command(database, "40000"))
-    while not database.superuser(
+    terminal, end = pty.openpty()
+    process = subprocess.Popen(
+        command(database, "60000"), cwd=PROJECT, env=database.env(),
+        stdout=subprocess.PIPE, stderr=end,
+    )  # fmt: skip
+    os.close(end)
+    shown = ""
+    while not re.search(r"\[#+\.+\] [24]0,000 of 60,000 properties", shown):
+        shown += os.read(terminal, 1000).decode()
+    assert database.superuser(
         "SELECT pg_terminate_backend(pid) FROM pg_stat_activity"
-        f" WHERE datname = '{database.name}' AND query LIKE '%add_properties%'"
-        " AND pid <> pg_backend_pid()"
-    ):
-        assert process.poll() is None, process.communicate()
-        time.sleep(0.02)
-    output, message = process.communicate(timeout=60)
-    assert (process.returncode, output) == (2, "")
-    assert message.startswith("Nothing was changed: ") and message.count("\n") == 1, message
+        f" WHERE datname = '{database.name}' AND query LIKE 'CALL pg_temp.add_properties(%'"
+    )
+    assert (process.wait(), process.stdout.read()) == (2, b"")
+    message = os.read(terminal, 10_000).decode().rpartition("\x1b[K")[2]
+    os.close(terminal)
+    assert message.startswith("Sample data failed: ") and message.count("\n") == 1, message
     assert checksums(database) == before

@@ -6,36 +6,24 @@ Exit codes: 0 all well, 1 a check failed, 2 could not run.
 from __future__ import annotations
 
 import argparse
-import re
+import contextlib
 import sys
 from pathlib import Path
 
-import psycopg2
-
 from . import checks, dry_run, monitoring, queries, state
-from .database import Unusable, connect
-from .report import Report, Result
+from .database import connect
+from .report import Report, Result, exit_code
 
 
 def main(argv: list[str] | None = None) -> int:
     arguments = _parser().parse_args(argv)
     sys.stdout.reconfigure(errors="replace")  # a terminal may know no arrows
-    try:
-        connection = connect(arguments.database)
-        try:
+
+    def command() -> int:
+        with contextlib.closing(connect(arguments.database)) as connection:
             return arguments.run(connection, arguments)
-        finally:
-            connection.close()
-    except Unusable as error:
-        print(error, file=sys.stderr)
-    except psycopg2.Error as error:
-        reason = re.sub("This probably means.*", "", " ".join(str(error).split())).strip(" .")
-        print(f"The database refused: {reason}. Nothing was changed.", file=sys.stderr)
-    except KeyboardInterrupt:
-        print("Interrupted; nothing was changed.", file=sys.stderr)
-    except BrokenPipeError:
-        sys.stderr.close()
-    return 2
+
+    return exit_code(command, "Nothing was changed.")
 
 
 def _parser() -> argparse.ArgumentParser:
@@ -46,10 +34,10 @@ def _parser() -> argparse.ArgumentParser:
     )
     commands = parser.add_subparsers(metavar="COMMAND", required=True)
 
-    def command(name: str, run, help_text: str, formats=("table", "json")):
+    def command(name: str, run, help_text: str):
         sub = commands.add_parser(name, help=help_text, description=help_text)
         sub.add_argument("-d", "--database", metavar="URL", help="default: that of yoyo.ini")
-        sub.add_argument("--format", choices=formats, default="table")
+        sub.add_argument("--format", choices=("table", "json"), default="table")
         sub.set_defaults(run=run)
         return sub
 
@@ -57,9 +45,8 @@ def _parser() -> argparse.ArgumentParser:
     command("post-migration", post_migration, "is the schema what the specification says?")
     command("state", show_state, "where does each migration stand, and what is to do?")
     rehearsal = command(
-        "dry-run", dry_run.run, "run what yoyo would run, show its locks, and undo it",
-        formats=("table", "markdown", "json"),
-    )  # fmt: skip
+        "dry-run", dry_run.run, "run what yoyo would run, show its locks, and undo it"
+    )
     rehearsal.add_argument("--rollback", action="store_true", help="what yoyo rollback would run")
     rehearsal.add_argument("--brief", action="store_true", help="only statements with locks")
     command("monitoring", monitoring.run, "sizes; index use; slow statements; locks")

@@ -7,6 +7,7 @@ from pathlib import Path
 
 import psycopg2
 
+from .database import sentence
 from .report import Result
 
 HERE = Path(__file__).resolve().parent
@@ -31,7 +32,7 @@ def run(connection: psycopg2.extensions.connection, folder: str) -> Iterator[lis
                 Result(
                     path.stem[3:].replace("_", " "),
                     "fail",
-                    f"could not be checked: {' '.join(str(error).split())}",
+                    f"could not be checked: {sentence(error)}",
                     f"Run validation/{folder}/{path.name} in psql.",
                 )
             ]

@@ -15,16 +15,26 @@ from yoyo.config import find_config, read_config
 from yoyo.connections import BadConnectionURI, parse_uri
 from yoyo.migrations import default_migration_table
 
-# What may end a session that works or waits, and the first server that knows it
-TIMEOUTS = {
-    "statement_timeout": 0, "idle_in_transaction_session_timeout": 0,
-    "idle_session_timeout": 140000, "transaction_timeout": 170000,
-}  # fmt: skip
+# What may end a session that works or waits, as far as the server knows it
+TIMEOUTS = [
+    "statement_timeout", "transaction_timeout", "idle_session_timeout",
+    "idle_in_transaction_session_timeout",
+]  # fmt: skip
 PROJECT = Path(__file__).resolve().parent.parent
 
 
 class Unusable(Exception):
     """What was asked for cannot be done; the text says in one sentence why and what to do."""
+
+
+def sentence(error: object) -> str:
+    """The message of psycopg2, psql or a Python traceback in one line, without where it arose."""
+    message = str(error)
+    if "Traceback" in message:
+        message = re.split(r"(?m)^[ \t].*\n", message)[-1]
+        message = re.sub(r"^[\w.]+: ", "", message)
+    message = re.sub(r"(?s)psql:.*?:\d+: |(ERROR|FATAL):  |CONTEXT:.*|This probably.*", "", message)
+    return " ".join(re.sub(r"\.?\s+(DETAIL|HINT):  ", ". ", message).split()).rstrip("?. ")
 
 
 def settings() -> Mapping[str, str]:
@@ -73,17 +83,17 @@ def connect(
             "That is not a database URL: give -d postgresql://user@host:port/database."
         ) from error
     except psycopg2.Error as error:
-        reason = " ".join(str(error).split()).rstrip("?.")
+        reason = sentence(error)
         raise Unusable(f"Cannot connect ({reason}): {_way_in(reason)}") from error
     connection.autocommit = False
     with connection.cursor() as cursor:
         # Nobody's own small limit may break a check, and no check waits long for a lock.
-        cursor.execute("SET lock_timeout = '5s'")
-        for limit, since in TIMEOUTS.items():
-            if connection.server_version >= since:
-                cursor.execute(f"SET {limit} = 0")
         cursor.execute(
-            "SELECT set_config('property_v2.free_bytes', %s, false)", [_free_bytes(connection)]
+            "SELECT set_config(t, '0', false) FROM unnest(%s) AS t"
+            " WHERE current_setting(t, true) IS NOT NULL"
+            " UNION ALL SELECT set_config('lock_timeout', '5s', false)"
+            " UNION ALL SELECT set_config('property_v2.free_bytes', %s, false)",
+            [TIMEOUTS, _free_bytes(connection)],
         )
     connection.commit()
     return connection

@@ -17,20 +17,8 @@ import psycopg2
 from yoyo.migrations import read_sql_migration
 
 from . import state
-from .database import Unusable
-
-# From weak to strong, and what other sessions cannot do meanwhile, after the table of conflicts in
-# https://www.postgresql.org/docs/current/explicit-locking.html
-BLOCKS = {
-    "AccessShareLock": "DROP, TRUNCATE and most of ALTER TABLE",
-    "RowShareLock": "DROP, TRUNCATE and most of ALTER TABLE",
-    "RowExclusiveLock": "CREATE INDEX, CREATE TRIGGER and other DDL",
-    "ShareUpdateExclusiveLock": "VACUUM, ANALYZE and DDL",
-    "ShareLock": "writes, VACUUM and DDL; reads go on",
-    "ShareRowExclusiveLock": "writes, VACUUM and DDL; reads go on",
-    "ExclusiveLock": "everything but plain reads",
-    "AccessExclusiveLock": "everything, reads too",
-}
+from .checks import HERE
+from .database import Unusable, sentence
 
 CANNOT = (
     "Not rehearsed: the commit, yoyo's bookkeeping, waits for sessions that are not here now.\n"
@@ -79,7 +67,6 @@ def run(connection: psycopg2.extensions.connection, arguments: argparse.Namespac
         Unusable: a run of yoyo is at work.
     """
     files = _files(connection, arguments.rollback)
-    show = {"table": _table, "markdown": _markdown, "json": _json}[arguments.format]
     steps = []
     with connection.cursor() as cursor:
         try:
@@ -105,7 +92,7 @@ def run(connection: psycopg2.extensions.connection, arguments: argparse.Namespac
                 connection.rollback()
     for lock in (lock for step in steps for lock in step.locks):
         lock.held_ms = round((end - lock.taken) * 1000, 1)
-    show(steps, arguments)
+    (_json if arguments.format == "json" else _table)(steps, arguments)
     return 1 if any(step.error for step in steps) else 0
 
 
@@ -123,7 +110,7 @@ def _files(connection, rollback: bool) -> list[Path]:
 
 def _execute(cursor, statement: str, step: Step, before: dict[int, tuple[str, int]]) -> None:
     """Runs a statement as yoyo does, and notes what it locked more strongly than those before."""
-    known = _locks(cursor, before)
+    known = _locks(cursor)
     began = time.perf_counter()
     try:
         cursor.execute("SAVEPOINT step")
@@ -131,31 +118,23 @@ def _execute(cursor, statement: str, step: Step, before: dict[int, tuple[str, in
     except psycopg2.Error as error:
         if cursor.connection.closed:
             raise
-        step.error = " ".join(str(error).split())
+        step.error = sentence(error)
         return
     taken = time.perf_counter()
     step.ms = round((taken - began) * 1000, 1)
-    locks = _locks(cursor, before)
-    for oid in sorted(locks, key=before.get):
-        strength, file = locks[oid]
-        if strength > known.get(oid, (-1,))[0]:
+    locks = _locks(cursor)
+    for oid in sorted(before.keys() & locks.keys(), key=before.get):
+        strength, mode, blocks, file = locks[oid]
+        if strength > known.get(oid, (0,))[0]:
             name, old_file = before[oid]
-            mode = list(BLOCKS)[strength]
-            words = re.sub("(?<!^)([A-Z])", r" \1", mode.removesuffix("Lock")).upper()
             rewritten = file not in (None, old_file)
-            step.locks.append(Lock(name, words, BLOCKS[mode], rewritten, taken))
+            step.locks.append(Lock(name, mode, blocks, rewritten, taken))
 
 
-def _locks(cursor, before: dict) -> dict[int, tuple[int, int | None]]:
-    """By relation: the strongest lock of this session on it, and its file."""
-    cursor.execute(
-        "SELECT l.relation, max(array_position(%s, l.mode)) - 1, max(c.relfilenode)"
-        " FROM pg_locks AS l LEFT JOIN pg_class AS c ON c.oid = l.relation"
-        " WHERE l.pid = pg_backend_pid() AND l.granted AND l.relation = ANY(%s::oid[])"
-        " GROUP BY l.relation",
-        [list(BLOCKS), list(before)],
-    )
-    return {oid: (strength, file) for oid, strength, file in cursor}
+def _locks(cursor) -> dict[int, tuple]:
+    """By relation: strength, name and effect of the strongest lock of this session; its file."""
+    cursor.execute((HERE / "locks.sql").read_text(encoding="utf-8"))
+    return {relation: lock for relation, *lock in cursor}
 
 
 def _first_line(statement: str) -> str:
@@ -167,11 +146,11 @@ def _summary(steps: list[Step]) -> str:
     if not steps:
         return "Nothing to do here."
     if steps[-1].error:
-        return f"Statement {steps[-1].number} of {steps[-1].file} fails."
+        return f"Statement {steps[-1].number} of {steps[-1].file} fails.\n{CANNOT}"
     count = sum(len(step.locks) for step in steps)
     return (
         f"{len(steps)} statements ran in {sum(s.ms for s in steps):.0f} ms and were undone; "
-        f"{count} lock{'s' * (count != 1)} on what was there before."
+        f"{count} lock{'s' * (count != 1)} on what was there before.\n{CANNOT}"
     )
 
 
@@ -192,23 +171,6 @@ def _table(steps: list[Step], arguments) -> None:
         if step.error:
             print(f"  {'':>3}  {'':>7}  → {step.error}")
     print(_summary(steps))
-    if steps:
-        print(CANNOT)
-
-
-def _markdown(steps: list[Step], arguments) -> None:
-    print("| # | Statement | ms | Lock on what was there before | Held, ms | Blocks |")
-    print("| ---: | --- | ---: | --- | ---: | --- |")
-    for step in steps:
-        statement = step.statement.replace("|", "\\|")
-        start = f"| {step.number} | `{statement}` | {step.ms} |"
-        for lock in step.locks:
-            rewritten = ", rewritten" if lock.rewritten else ""
-            where = f"{lock.mode} on `{lock.relation}`{rewritten}"
-            print(f"{start} {where} | {lock.held_ms} | {lock.blocks} |")
-        if not step.locks:
-            print(f"{start} {step.error or ''} | | |")
-    print(f"\n{_summary(steps)} {CANNOT}")
 
 
 def _json(steps: list[Step], arguments) -> None:

@@ -14,7 +14,7 @@ import psycopg2
 from psycopg2 import errors
 
 from .checks import HERE
-from .database import Unusable
+from .database import Unusable, sentence
 from .report import Report, Result
 
 RUNS = 20
@@ -96,7 +96,7 @@ def _measure(connection, path: Path, sql: str, sizes: dict[bool, int]) -> Measur
             if isinstance(error, (errors.ReadOnlySqlTransaction, errors.InsufficientPrivilege)):
                 result.status = "warn"
                 result.what_to_do = "Measure it on the primary, as a role that may write."
-            reason = error.diag.message_primary or " ".join(str(error).split())
+            reason = error.diag.message_primary or sentence(error)
             result.found = f"{'explained, ' * bool(result.indexes)}not timed: {reason}"
         finally:
             if not connection.closed:

@@ -1,11 +1,16 @@
-"""How results look: for people in a terminal, or as JSON for a program."""
+"""How results and failures look: for people in a terminal, or as JSON for a program."""
 
 from __future__ import annotations
 
 import json
 import os
 import sys
+from collections.abc import Callable
 from dataclasses import asdict, dataclass
+
+import psycopg2
+
+from .database import Unusable, sentence
 
 COLOURS = {"pass": 32, "warn": 33, "fail": 31}
 
@@ -25,6 +30,29 @@ def colour(status: str, text: str) -> str:
     if os.environ.get("NO_COLOR") or not sys.stdout.isatty():
         return text
     return f"\033[{COLOURS[status]}m{text}\033[0m"
+
+
+def exit_code(command: Callable[[], int | None], otherwise: str) -> int:
+    """Runs a command, and says on stderr in one sentence why it could not run.
+
+    Args:
+        command: gives an exit code; None is 0.
+        otherwise: how things stand when it was refused or interrupted.
+
+    Returns:
+        Its exit code, or 2 when it could not run.
+    """
+    try:
+        return command() or 0
+    except BrokenPipeError:
+        sys.stderr.close()
+    except (Unusable, OSError) as error:
+        print(error, file=sys.stderr)
+    except psycopg2.Error as error:
+        print(f"The database refused: {sentence(error)}. {otherwise}", file=sys.stderr)
+    except KeyboardInterrupt:
+        print(f"Interrupted. {otherwise}", file=sys.stderr)
+    return 2
 
 
 class Report:

@@ -222,7 +222,7 @@ def test_the_search_finds_the_same_in_both_of_its_ways(sample, listings):
             if p.property_type == kind and p.physical_specs["rooms"]["bedrooms"] == bedrooms
         ]
         assert ids(sample, statement) == expected[:24], (kind, bedrooms)
-        statement = statement.replace("LIMIT 2000", "LIMIT 100")
+        statement = statement.replace("LIMIT 1000", "LIMIT 100")
         assert ids(sample, statement) == expected[:24], (kind, bedrooms, "100 at the top")
 
 

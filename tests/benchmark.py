@@ -25,7 +25,7 @@ from pathlib import Path
 from statistics import median
 from typing import NoReturn
 
-from local_postgres.server import VERSIONS, Server, ServerError
+from local_postgres.server import VERSIONS, Server
 
 from validation.database import Unusable
 
@@ -506,7 +506,7 @@ def main() -> None:
     server = Server(VERSIONS[0], folder / "data")
     try:
         result = measure_all(n, server, folder)
-    except (ServerError, Unusable) as error:
+    except Unusable as error:
         fail(str(error))
     finally:
         server.stop("immediate")

@@ -69,16 +69,9 @@ def pre_migration(connection, arguments) -> int:
             report.add([Result(s.check, "pass", s.found)])
             report.add([Result("names", "pass", f"all {len(s.objects)} are free")])
         elif s.verdict == state.PARTLY_THERE:
-            report.add(
-                [
-                    Result(
-                        "names", "fail", f"{kind} {name} of {owner} is in the way",
-                        "Rename it, or see whether this is the right database.",
-                    )
-                    for _, name, kind, owner in s.objects
-                    if kind
-                ]
-            )  # fmt: skip
+            way_out = "Rename it, or see whether this is the right database."
+            for found in (f"{kind} {name} of {o}" for _, name, kind, o in s.objects if kind):
+                report.add([Result("names", "fail", f"{found} is in the way", way_out)])
         else:
             report.add([s])
     for results in checks.run(connection, "pre_migration"):

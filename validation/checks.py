@@ -28,14 +28,9 @@ def run(connection: psycopg2.extensions.connection, folder: str) -> Iterator[lis
         except psycopg2.Error as error:
             if connection.closed:
                 raise
-            yield [
-                Result(
-                    path.stem[3:].replace("_", " "),
-                    "fail",
-                    f"could not be checked: {sentence(error)}",
-                    f"Run validation/{folder}/{path.name} in psql.",
-                )
-            ]
+            found = f"could not be checked: {sentence(error)}"
+            way_out = f"Run validation/{folder}/{path.name} in psql."
+            yield [Result(path.stem[3:].replace("_", " "), "fail", found, way_out)]
 
 
 def rows(connection: psycopg2.extensions.connection, path: Path) -> list[tuple]:

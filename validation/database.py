@@ -15,11 +15,14 @@ from yoyo.config import find_config, read_config
 from yoyo.connections import BadConnectionURI, parse_uri
 from yoyo.migrations import default_migration_table
 
-# What may end a session that works or waits, as far as the server knows it
-TIMEOUTS = [
-    "statement_timeout", "transaction_timeout", "idle_session_timeout",
-    "idle_in_transaction_session_timeout",
-]  # fmt: skip
+WAYS_IN = {
+    "No such file|Connection refused|starting up|shutting down":
+        "start the server (the local one: make migrate), or name another with -d.",
+    "definition of service": "put it into ~/.pg_service.conf.",
+    "password": "put the right one into ~/.pgpass, or name another user with -d.",
+    "database .* does not exist": "create it, or name another with -d.",
+    "": "look at -d, PGSERVICE and the other PG… variables.",
+}  # fmt: skip
 PROJECT = Path(__file__).resolve().parent.parent
 
 
@@ -84,31 +87,15 @@ def connect(
         ) from error
     except psycopg2.Error as error:
         reason = sentence(error)
-        raise Unusable(f"Cannot connect ({reason}): {_way_in(reason)}") from error
+        way_in = next(WAYS_IN[symptom] for symptom in WAYS_IN if re.search(symptom, reason))
+        raise Unusable(f"Cannot connect ({reason}): {way_in}") from error
     connection.autocommit = False
     with connection.cursor() as cursor:
-        # Nobody's own small limit may break a check, and no check waits long for a lock.
-        cursor.execute(
-            "SELECT set_config(t, '0', false) FROM unnest(%s) AS t"
-            " WHERE current_setting(t, true) IS NOT NULL"
-            " UNION ALL SELECT set_config('lock_timeout', '5s', false)"
-            " UNION ALL SELECT set_config('property_v2.free_bytes', %s, false)",
-            [TIMEOUTS, _free_bytes(connection)],
-        )
+        cursor.execute((PROJECT / "validation" / "session.sql").read_text(encoding="utf-8"))
+        free = _free_bytes(connection)
+        cursor.execute("SELECT set_config('property_v2.free_bytes', %s, false)", [free])
     connection.commit()
     return connection
-
-
-def _way_in(reason: str) -> str:
-    if re.search("No such file|Connection refused|starting up|shutting down", reason):
-        return "start the server (the local one: make migrate), or name another with -d."
-    if re.search("definition of service", reason):
-        return "put it into ~/.pg_service.conf."
-    if re.search("password", reason):
-        return "put the right one into ~/.pgpass, or name another user with -d."
-    if re.search("database .* does not exist", reason):
-        return "create it, or name another with -d."
-    return "look at -d, PGSERVICE and the other PG… variables."
 
 
 def _free_bytes(connection: psycopg2.extensions.connection) -> str:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import argparse
+import contextlib
 import math
 import os
 import re
@@ -58,14 +59,12 @@ def run(connection: psycopg2.extensions.connection, arguments: argparse.Namespac
 def _sizes(connection) -> dict[bool, int]:
     """Rows of property_translations (True) and of properties (False)."""
     sizes = {}
-    with connection.cursor() as cursor:
-        for table in ("properties", "property_translations"):
-            cursor.execute("SELECT to_regclass(%s) IS NOT NULL", [f"public.{table}"])
-            if cursor.fetchone()[0]:
-                cursor.execute(f"SELECT count(*) FROM public.{table}")
-                sizes["translation" in table] = cursor.fetchone()[0]
+    with connection.cursor() as cursor, contextlib.suppress(errors.UndefinedTable):
+        for table in ("property_translations", "properties"):
+            cursor.execute(f"SELECT count(*) FROM public.{table}")
+            sizes["translation" in table] = cursor.fetchone()[0]
     connection.rollback()
-    if len(sizes) < 2 or not sizes[False]:
+    if not sizes.get(False):
         raise Unusable(
             "Nothing to measure: there are no properties here; load some (the local database:"
             " make sample-data), or name another database with -d."

@@ -90,6 +90,9 @@ def test_out_and_back_is_the_same_schema_and_writers_go_on(migrated):
                         lambda: len(traffic.waits) > done + 10 or traffic.errors,
                         f"others write while {file} waits",
                     )
+                progress = run(migrated, "progress.sql").stdout
+                who = f"waits for session {writer.info.backend_pid}"
+                assert file.startswith("drop") or who in progress, progress
                 assert script.poll() is None, script.communicate()
             _, message = script.communicate(timeout=60)
             assert script.returncode == 0, message

@@ -90,19 +90,14 @@ class Server:
             self._write_yoyo_ini(folder)
         return folder
 
-    def stop(self, mode: str = "fast") -> bool:
-        """Stops the server.
+    def stop(self, mode: str = "fast") -> None:
+        """Stops the server, if it runs.
 
         Args:
             mode: smart, fast or immediate, as pg_ctl has them.
-
-        Returns:
-            Whether it was running.
         """
-        if not self.socket_folder:
-            return False
-        self._run("pg_ctl", "stop", "-w", "-D", self.cluster, "-m", mode)
-        return True
+        if self.socket_folder:
+            self._run("pg_ctl", "stop", "-w", "-D", self.cluster, "-m", mode)
 
     def bootstrap(self, database: str = "bestays") -> None:
         """Makes the role, the database and what the migration expects in it.

@@ -36,6 +36,7 @@ def sentence(error: object) -> str:
     if "Traceback" in message:
         message = re.split(r"(?m)^[ \t].*\n", message)[-1]
         message = re.sub(r"^[\w.]+: ", "", message)
+    message = re.sub(r"LINE \d+: .*\n *\^", "", message)
     message = re.sub(r"(?s)psql:.*?:\d+: |(ERROR|FATAL):  |CONTEXT:.*|This probably.*", "", message)
     return " ".join(re.sub(r"\.?\s+(DETAIL|HINT):  ", ". ", message).split()).rstrip("?. ")
 

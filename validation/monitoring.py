@@ -9,6 +9,7 @@ import psycopg2
 from psycopg2.extras import RealDictCursor
 
 from .checks import HERE, rows
+from .database import sentence
 
 
 def run(connection: psycopg2.extensions.connection, arguments) -> int:
@@ -32,8 +33,7 @@ def run(connection: psycopg2.extensions.connection, arguments) -> int:
         except psycopg2.Error as error:
             if connection.closed:
                 raise
-            reason = (error.diag.message_primary or str(error), error.diag.message_hint)
-            found = [{"unavailable": ". ".join(filter(None, reason))}]
+            found = [{"unavailable": sentence(error)}]
         subjects[path.stem[3:]] = found
         if arguments.format == "table":
             title = path.read_text(encoding="utf-8").partition("\n")[0].lstrip("- ")

@@ -95,8 +95,7 @@ def _measure(connection, path: Path, sql: str, sizes: dict[bool, int]) -> Measur
             if isinstance(error, (errors.ReadOnlySqlTransaction, errors.InsufficientPrivilege)):
                 result.status = "warn"
                 result.what_to_do = "Measure it on the primary, as a role that may write."
-            reason = error.diag.message_primary or sentence(error)
-            result.found = f"{'explained, ' * bool(result.indexes)}not timed: {reason}"
+            result.found = f"{'explained, ' * bool(result.indexes)}not timed: {sentence(error)}"
         finally:
             if not connection.closed:
                 connection.rollback()

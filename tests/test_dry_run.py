@@ -104,6 +104,19 @@ def test_a_failing_statement_is_named(unmigrated):
     assert everything(unmigrated) == before
 
 
+def test_nothing_after_a_failure_is_run(unmigrated, tmp_path):
+    folder = shutil.copytree(MIGRATIONS, tmp_path / "migrations")
+    (folder / "0002_words.sql").write_text("-- depends: 0001_property_v2\nSELECT 1;\n")
+    (tmp_path / "yoyo.ini").write_text(f"[DEFAULT]\nsources = {folder}\n")
+    unmigrated.execute("CREATE TABLE policies (id integer)")
+    done = unmigrated.run(
+        "python", "-m", "validation", "dry-run", "-d", unmigrated.url,
+        PYTHONPATH=str(PROJECT), cwd=tmp_path,
+    )  # fmt: skip
+    assert done.returncode == 1 and "of 0001_property_v2.sql fails." in done.stdout, done.stdout
+    assert "0002_words" not in done.stdout
+
+
 def test_a_wait_is_rehearsed_and_the_session_in_the_way_named(unmigrated):
     with unmigrated.connect(application_name="report") as blocker, blocker.transaction():
         blocker.execute("LOCK TABLE users IN ROW EXCLUSIVE MODE")

@@ -10,6 +10,7 @@ import argparse
 import json
 import re
 import time
+from collections.abc import Iterator
 from dataclasses import asdict, dataclass, field
 from pathlib import Path
 
@@ -33,15 +34,13 @@ class Lock:
 
     Attributes:
         rewritten: whether that statement gave the relation a new file.
-        taken: when, on the clock of time.perf_counter.
-        held_ms: from then to the end of the last statement.
+        held_ms: from the end of that statement to the end of the rehearsal.
     """
 
     relation: str
     mode: str
     blocks: str
     rewritten: bool
-    taken: float
     held_ms: float = 0.0
 
 
@@ -67,7 +66,7 @@ def run(connection: psycopg2.extensions.connection, arguments: argparse.Namespac
         Unusable: a run of yoyo is at work.
     """
     files = _files(connection, arguments.rollback)
-    steps = []
+    steps, ends = [], []
     with connection.cursor() as cursor:
         try:
             # Their indexes are locked with them, and say nothing more.
@@ -76,23 +75,24 @@ def run(connection: psycopg2.extensions.connection, arguments: argparse.Namespac
                 " relkind NOT IN ('i', 'I', 't') AND relnamespace <> 'pg_catalog'::regnamespace"
             )
             before = {oid: (name, file) for oid, name, file in cursor}
-            for path in files:
-                directives, _, statements = read_sql_migration(str(path))
-                if directives.get("transactional", "true").lower() == "false":
-                    steps.append(Step(0, path.name, "", error=NOT_TRANSACTIONAL))
+            for step, statement in _steps(files):
+                steps.append(step)
+                if not step.error:
+                    ends.append(_execute(cursor, statement, step, before))
+                if step.error:
                     break
-                for number, statement in enumerate(statements, 1):
-                    steps.append(Step(number, path.name, _first_line(statement)))
-                    _execute(cursor, statement, steps[-1], before)
-                    if steps[-1].error:
-                        break
         finally:
+            end = time.perf_counter()
             if not connection.closed:
-                end = time.perf_counter()
                 connection.rollback()
-    for lock in (lock for step in steps for lock in step.locks):
-        lock.held_ms = round((end - lock.taken) * 1000, 1)
-    (_json if arguments.format == "json" else _table)(steps, arguments)
+    for step, ended in zip(steps, ends):
+        for lock in step.locks:
+            lock.held_ms = round((end - ended) * 1000, 1)
+    if arguments.format == "json":
+        rehearsal = {"steps": [asdict(step) for step in steps], "summary": _summary(steps)}
+        print(json.dumps(rehearsal, ensure_ascii=False, indent=2))
+    else:
+        _table(steps, arguments.brief)
     return 1 if any(step.error for step in steps) else 0
 
 
@@ -108,8 +108,19 @@ def _files(connection, rollback: bool) -> list[Path]:
     return [s.path for s in states if s.verdict in wanted]
 
 
-def _execute(cursor, statement: str, step: Step, before: dict[int, tuple[str, int]]) -> None:
-    """Runs a statement as yoyo does, and notes what it locked more strongly than those before."""
+def _steps(files: list[Path]) -> Iterator[tuple[Step, str]]:
+    """The statements of the files, split as yoyo splits them."""
+    for path in files:
+        directives, _, statements = read_sql_migration(str(path))
+        if directives.get("transactional", "true").lower() == "false":
+            yield Step(0, path.name, "", error=NOT_TRANSACTIONAL), ""
+        for number, statement in enumerate(statements, 1):
+            lines = (line for line in statement.splitlines() if not re.match(r"\s*(--.*)?$", line))
+            yield Step(number, path.name, next(lines).strip()), statement
+
+
+def _execute(cursor, statement: str, step: Step, before: dict[int, tuple[str, int]]) -> float:
+    """Runs a statement, notes what it locked more strongly than those before, and says its end."""
     known = _locks(cursor)
     began = time.perf_counter()
     try:
@@ -119,27 +130,23 @@ def _execute(cursor, statement: str, step: Step, before: dict[int, tuple[str, in
         if cursor.connection.closed:
             raise
         step.error = sentence(error)
-        return
-    taken = time.perf_counter()
-    step.ms = round((taken - began) * 1000, 1)
+        return time.perf_counter()
+    ended = time.perf_counter()
+    step.ms = round((ended - began) * 1000, 1)
     locks = _locks(cursor)
     for oid in sorted(before.keys() & locks.keys(), key=before.get):
         strength, mode, blocks, file = locks[oid]
         if strength > known.get(oid, (0,))[0]:
             name, old_file = before[oid]
             rewritten = file not in (None, old_file)
-            step.locks.append(Lock(name, mode, blocks, rewritten, taken))
+            step.locks.append(Lock(name, mode, blocks, rewritten))
+    return ended
 
 
 def _locks(cursor) -> dict[int, tuple]:
     """By relation: strength, name and effect of the strongest lock of this session; its file."""
     cursor.execute((HERE / "locks.sql").read_text(encoding="utf-8"))
     return {relation: lock for relation, *lock in cursor}
-
-
-def _first_line(statement: str) -> str:
-    lines = (line for line in statement.splitlines() if not re.match(r"\s*(--.*)?$", line))
-    return next(lines).strip()
 
 
 def _summary(steps: list[Step]) -> str:
@@ -154,10 +161,10 @@ def _summary(steps: list[Step]) -> str:
     )
 
 
-def _table(steps: list[Step], arguments) -> None:
+def _table(steps: list[Step], brief: bool) -> None:
     file = None
     for step in steps:
-        if arguments.brief and not step.locks and not step.error:
+        if brief and not step.locks and not step.error:
             continue
         if step.file != file:
             file = step.file
@@ -172,9 +179,3 @@ def _table(steps: list[Step], arguments) -> None:
             print(f"  {'':>3}  {'':>7}  → {step.error}")
     print(_summary(steps))
 
-
-def _json(steps: list[Step], arguments) -> None:
-    rows = [asdict(step) for step in steps]
-    for lock in (lock for row in rows for lock in row["locks"]):
-        del lock["taken"]
-    print(json.dumps({"steps": rows, "summary": _summary(steps)}, ensure_ascii=False, indent=2))

@@ -10,6 +10,7 @@ import itertools
 import json
 import os
 import re
+import signal
 import subprocess
 import sys
 import threading
@@ -32,6 +33,8 @@ TABLES = (
     "properties", "property_translations",
 )  # fmt: skip
 
+# A shell lets what it runs in the background ignore Ctrl-C, and so would all that the tests strike.
+signal.signal(signal.SIGINT, signal.default_int_handler)
 printing = threading.Lock()  # one thread at a time has its output redirected
 names = (f"test_{n}" for n in itertools.count())
 

@@ -383,7 +383,7 @@ def every_statement(ground: Ground, worker: int) -> list[int]:
     Returns:
         The numbers of the commands after which it struck.
     """
-    struck = []
+    struck, lost = [], 0
     with ground.database("apply") as database:
         before = database.value(CATALOG)
         while True:
@@ -395,6 +395,8 @@ def every_statement(ground: Ground, worker: int) -> list[int]:
             strike(run, how)
             if run.wait()[0] == 0 and how == "Ctrl-C":
                 # Python can lose a KeyboardInterrupt, in a callback of its own; then all is done.
+                lost += 1
+                assert lost < 10, "Ctrl-C is not noticed"
                 assert database.state()[0] == 0
                 assert Yoyo(database, "rollback").wait()[0] == 0
                 continue

@@ -7,37 +7,15 @@
 --             that only read: end a forgotten one. Stopped meanwhile (a lock_timeout would do it),
 --             it is left invalid: no query reads it, every write pays for it. This file drops such
 --             a leftover and builds it again.
--- Watch       From another session, every few seconds (\watch):
---             SELECT index_relid::regclass, phase, blocks_done, blocks_total,
---                 tuples_done, tuples_total, lockers_done, lockers_total, current_locker_pid
---             FROM pg_stat_progress_create_index;
+-- Watch       psql -X -f operations/progress.sql, from another session
 -- After       python -m validation post-migration; after a mass load also ANALYZE.
 -- Not used by make import-data (one transaction builds the indexes after the rows: faster, and all
 --             or nothing).
 
 \set ON_ERROR_STOP on
 \set QUIET on
-
-SET search_path = public;
 SET application_name = 'create_indexes.sql';
--- It waits for others, but others do not wait for it: a limit would only leave half of the work.
-SET lock_timeout = 0;
-SET statement_timeout = 0;
-
-DO $$ -- alone, and on PostgreSQL 17 and later without a limit for transactions
-BEGIN
-    IF current_setting('transaction_timeout', true) IS NOT NULL THEN
-        PERFORM set_config('transaction_timeout', '0', false);
-    END IF;
-    PERFORM set_config('lock_timeout', '3s', true); -- the session of a run just ended may linger
-    PERFORM pg_advisory_lock(hashtext('property_v2 indexes'));
-EXCEPTION WHEN lock_not_available THEN
-    RAISE EXCEPTION 'another run of drop_indexes.sql or create_indexes.sql is at work'
-        USING HINT = 'Wait for it, or end it: SELECT pid, pg_terminate_backend(pid) FROM '
-            'pg_stat_activity WHERE application_name LIKE ''%\_indexes.sql'';';
-END;
-$$;
-
+\ir indexes.before.sql
 \set ECHO queries
 \set QUIET off
 

@@ -19,5 +19,4 @@ WHERE datname = current_database()
 UNION ALL
 SELECT application_name
 FROM pg_stat_activity
-WHERE datname = current_database() AND application_name LIKE '[%]%'
-LIMIT 1;
+WHERE datname = current_database() AND application_name LIKE '[%]%';

@@ -213,6 +213,12 @@ def server(request, servers) -> Server:
 
 
 @pytest.fixture
+def newest(servers) -> Server:
+    """The server of a module that imports it as `server`: nothing there depends on the version."""
+    return servers[0]
+
+
+@pytest.fixture
 def unmigrated(server) -> Iterator[Database]:
     with clone(server, "unmigrated") as database:
         yield database

@@ -7,17 +7,10 @@ import shutil
 
 import pytest
 
-from local_postgres.server import Server
-
 from .conftest import MIGRATIONS, PROJECT, TABLES
+from .conftest import newest as server  # noqa: F401
 
 ALLOWED = "-c property_v2.allow_data_loss=on"
-
-
-@pytest.fixture
-def server(servers) -> Server:
-    """The newest: nothing here depends on the version."""
-    return servers[0]
 
 
 def rehearse(database, *options, **environment):

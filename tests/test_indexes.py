@@ -9,9 +9,8 @@ from collections.abc import Callable
 
 import pytest
 
-from local_postgres.server import Server
-
 from .conftest import PROJECT, Database
+from .conftest import newest as server  # noqa: F401
 from .traffic import Traffic
 
 SECONDARY = "SELECT count(*) FROM pg_class WHERE relkind = 'i' AND relname LIKE 'idx\\_%'"
@@ -28,12 +27,6 @@ UPDATE = """
 UPDATE properties SET tags = tags || 'new'::text
 WHERE id = (SELECT id FROM properties ORDER BY id LIMIT 1)
 """
-
-
-@pytest.fixture
-def server(servers) -> Server:
-    """The newest: nothing here depends on the version."""
-    return servers[0]
 
 
 def command(database: Database, file: str) -> tuple[str, ...]:

@@ -16,20 +16,13 @@ from pathlib import Path
 
 import pytest
 
-from local_postgres.server import Server
-
 from .conftest import PROJECT, TABLES, Database, clone
+from .conftest import newest as server  # noqa: F401
 
 SECRET = "not-to-be-seen-in-any-command-line"
 TOOLS = ("make", "sh", "sed", "awk", "uname", "dirname", "basename")
 ENVIRONMENTS = ("staging", "production")
 EVERY_ROW = "SELECT md5(string_agg(t::text, E'\\n' ORDER BY t.id::text COLLATE \"C\")) FROM {} AS t"
-
-
-@pytest.fixture
-def server(servers) -> Server:
-    """The newest: nothing here depends on the version."""
-    return servers[0]
 
 
 @pytest.fixture(scope="module")

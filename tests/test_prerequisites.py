@@ -7,9 +7,8 @@ import sys
 
 import pytest
 
-from local_postgres.server import Server
-
 from .conftest import Database, clone
+from .conftest import newest as server  # noqa: F401
 
 # What the superuser does to the database, and what pre-migration then says and advises.
 BREACHES = {
@@ -69,12 +68,6 @@ BREACHES = {
 }  # fmt: skip
 # PostgreSQL finds another name for a sequence that is taken: the check is stricter than apply.
 APPLY_SUCCEEDS = {"a sequence of that name", "users with a bigint key"}
-
-
-@pytest.fixture
-def server(servers) -> Server:
-    """The newest: nothing here depends on the version."""
-    return servers[0]
 
 
 def failures(database: Database) -> list[dict]:

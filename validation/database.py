@@ -92,7 +92,7 @@ def connect(
         raise Unusable(f"Cannot connect ({reason}): {way_in}") from error
     connection.autocommit = False
     with connection.cursor() as cursor:
-        cursor.execute((PROJECT / "validation" / "session.sql").read_text(encoding="utf-8"))
+        cursor.execute(Path(__file__).with_name("session.sql").read_text(encoding="utf-8"))
         free = _free_bytes(connection)
         cursor.execute("SELECT set_config('property_v2.free_bytes', %s, false)", [free])
     connection.commit()

@@ -54,7 +54,7 @@ def states(connection: psycopg2.extensions.connection) -> list[State]:
     result, objects = [], {}
     with connection.cursor(cursor_factory=NamedTupleCursor) as cursor:
         marks = {row.migration_id for row in _select(cursor, migration_table())}
-        lock = [{"pid": r.pid, "since": f"{r.ctime:%F %T}"} for r in _select(cursor, "yoyo_lock")]
+        locks = [{"pid": r.pid, "since": f"{r.ctime:%F %T}"} for r in _select(cursor, "yoyo_lock")]
         for migration in paths:
             file = HERE / "objects" / f"{migration}.sql"
             objects[migration] = tuple(rows(connection, file)) if file.exists() else ()
@@ -67,7 +67,7 @@ def states(connection: psycopg2.extensions.connection) -> list[State]:
         ]  # fmt: skip
         service = os.environ.get("PGSERVICE", "").replace("%", "%%")
         yoyo = f"PGSERVICE={service} yoyo %s -d postgresql://" if service else "yoyo %s"
-        given = {"migrations": migrations, "lock": lock and lock[0], "yoyo": yoyo}
+        given = {"migrations": migrations, "locks": locks, "yoyo": yoyo}
         cursor.execute("SELECT set_config('property_v2.given', %s, true)", [json.dumps(given)])
         for file in sorted((HERE / "state").glob("*.sql")):
             cursor.execute(file.read_text(encoding="utf-8"))

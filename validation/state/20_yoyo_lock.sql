@@ -1,6 +1,6 @@
 -- Whether yoyo's lock is held by somebody at work, or was left behind by a run that was killed.
 -- `python -m validation state` gives in property_v2.given, as JSON: `yoyo`, how it is called, with
--- %s for its command; `lock`, the process and the time in the row of yoyo_lock, if there is one.
+-- %s for its command; `locks`, the process and the time in the row of yoyo_lock, if there is one.
 WITH given AS (
     SELECT current_setting('property_v2.given')::jsonb AS facts
 ),
@@ -23,8 +23,8 @@ at_work AS (
 lock AS (
     SELECT
         a.who,
-        g.facts #>> '{lock,pid}' AS pid,
-        g.facts #>> '{lock,since}' AS since,
+        g.facts #>> '{locks,0,pid}' AS pid,
+        g.facts #>> '{locks,0,since}' AS since,
         g.facts ->> 'yoyo' AS yoyo
     FROM given AS g
     LEFT JOIN at_work AS a ON TRUE

@@ -20,7 +20,7 @@ import pytest
 
 from local_postgres.server import Server
 
-from .conftest import PROJECT, Database, clone
+from .conftest import PROJECT, clone
 from .test_migrations import ROWS
 
 DOCS = PROJECT / "docs"

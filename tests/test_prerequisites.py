@@ -7,7 +7,7 @@ import sys
 
 import pytest
 
-from .conftest import Database, clone
+from .conftest import Database
 from .conftest import newest as server  # noqa: F401
 
 # What the superuser does to the database, and what pre-migration then says and advises.

@@ -17,16 +17,29 @@ help: ## this list
 	@echo "Development:"
 	@awk -F ':.*## ' '/^[a-z-]+:.*## / { printf "  make %-12s %s\n", $$1, $$2 }' $(MAKEFILE_LIST)
 
-# VERB runs on the local database, VERB-ENVIRONMENT on the service bestays_ENVIRONMENT.
+# libpq's variables of a shell may be about another database, and would fill what a target leaves
+# open: they do not reach the local one; where an environment is named, those of a place do not.
+PLACE := PGSERVICE PGHOST PGHOSTADDR PGPORT PGDATABASE PGUSER
+LIBPQ := $(filter PG%,$(shell env | sed 's/=.*//'))
+locally := unset $(LIBPQ) PG;
+define ignored
+$(if $(LIBPQ),@echo "Not used for the local database: $(LIBPQ) of this shell;" \
+	"make VERB-ENVIRONMENT names another." >&2)
+endef
+
+# VERB runs on the local database, VERB-ENVIRONMENT on the service bestays_ENVIRONMENT. With exec
+# the program is make's own child, and ends when make is told to.
 define verb
 .PHONY: $(1)
 $(1): start
-	@$$(in_venv) python -m $(2)
+	$$(ignored)
+	@$$(locally) $$(in_venv) exec python -m $(2)
 $(1)-%: setup
-	@$$(in_venv) PGSERVICE=bestays_$$* MAKE_SUFFIX=-$$* python -m $(2) -d postgresql://
+	@unset $(PLACE); $$(in_venv) exec python -m $(2) -d 'postgresql://?service=bestays_$$*'
 endef
 rollback_option := $(if $(ROLLBACK),--rollback)
 export_option := $(if $(EXPORT),--from '$(EXPORT)')
+yes_option := $(if $(YES),--yes)
 $(eval $(call verb,check,validation pre-migration,may the migrations be applied?))
 $(eval $(call verb,dry-run,validation dry-run $(rollback_option),rehearse the apply; with ROLLBACK=1 the rollback))
 $(eval $(call verb,migrate,operations migrate,check; back up; rehearse; apply; validate))
@@ -35,8 +48,10 @@ $(eval $(call verb,state,validation state,where each migration stands and what i
 $(eval $(call verb,monitor,validation monitoring,sizes; index use; slow statements; locks))
 $(eval $(call verb,queries,validation queries,explain and time the reference queries))
 $(eval $(call verb,backup-db,operations backup-db,a full dump to backups/))
-$(eval $(call verb,export-data,operations export-data,the rows of the six tables to backups/))
-$(eval $(call verb,rollback,operations rollback,export the rows; take the last migration back))
+$(eval $(call verb,export-data,operations export-data,the rows of the tables to backups/))
+$(eval $(call verb,rollback,operations rollback,take the last migration back; tables with rows are kept))
+$(eval $(call verb,restore-kept,operations restore-kept,the kept tables in the place of the new ones))
+$(eval $(call verb,drop-kept,operations drop-kept $(yes_option),delete the kept tables for good; YES=1 does not ask))
 $(eval $(call verb,import-data,operations import-data $(export_option),the newest export or EXPORT=FOLDER into the empty tables))
 
 setup: .venv/locked ## .venv with the locked versions
@@ -51,13 +66,14 @@ setup: .venv/locked ## .venv with the locked versions
 	@touch $@
 
 start: setup ## the local server (POSTGRES=16 for the older one)
-	@$(in_venv) python -m local_postgres start $(POSTGRES)
+	@$(locally) $(in_venv) exec python -m local_postgres start $(POSTGRES)
 
 sample-data: start ## N bilingual listings in the local database (N=10000)
-	@$(in_venv) python -m local_postgres sample-data $(N)
+	$(ignored)
+	@$(locally) $(in_venv) exec python -m operations sample-data $(N)
 
 psql: start ## the local database in psql
-	@$(in_venv) python -m local_postgres psql
+	@$(locally) $(in_venv) exec python -m local_postgres psql
 
 stop: ## stop the local server
 	@[ ! -d .venv ] || { $(in_venv) python -m local_postgres stop; }

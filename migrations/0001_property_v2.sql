@@ -14,10 +14,16 @@
 -- Proven by      tests/test_schema.py (shape and rules), tests/test_round_trip.py (applies,
 --                reverts, applies), tests/test_lock_patience.py (waits of other sessions)
 
--- Nothing below should have to wait. These replace what the role or the database sets.
+-- Nothing below should have to wait, and a client that falls silent keeps no lock for long: the
+-- server ends an idle transaction, and TCP notices the loss of a client while a statement runs.
+-- These replace what the role or the database sets.
 SET LOCAL lock_timeout = '2s';
 SET LOCAL statement_timeout = 0;
-SET LOCAL idle_in_transaction_session_timeout = 0;
+SET LOCAL idle_in_transaction_session_timeout = '10s';
+SET LOCAL tcp_keepalives_idle = 5;
+SET LOCAL tcp_keepalives_interval = 2;
+SET LOCAL tcp_keepalives_count = 3;
+SET LOCAL tcp_user_timeout = '11s';
 -- In pg_stat_activity everybody sees what is at work.
 SET LOCAL application_name = '0001_property_v2';
 
@@ -361,7 +367,7 @@ ON property_translations (locale);
 
 -- A request that waits for this lock makes every later writer of users wait behind it. So it waits
 -- briefly, steps aside and tries again. Only a vacuum is waited for longer, after ten seconds: an
--- autovacuum worker yields to nobody who has waited less than deadlock_timeout (1 s).
+-- autovacuum worker yields to nobody who has waited less than deadlock_timeout.
 DO $$ -- the foreign keys to users, in short tries
 DECLARE
     started CONSTANT timestamptz := clock_timestamp();
@@ -376,7 +382,9 @@ BEGIN
                 WHERE relation = 'users'::regclass AND granted
                     AND mode = 'ShareUpdateExclusiveLock'
                     AND database = (SELECT oid FROM pg_database WHERE datname = current_database())
-            ) THEN '1500ms'
+            ) THEN (500 + 1000 * extract(
+                EPOCH FROM current_setting('deadlock_timeout')::interval
+            ))::integer || 'ms'
             ELSE '120ms'
         END, true);
         BEGIN
@@ -391,7 +399,7 @@ BEGIN
                 SELECT string_agg(DISTINCT format(
                     '%s (user %s, application %s, open for %s)',
                     coalesce('pid ' || l.pid, 'prepared transaction ' || p.gid),
-                    coalesce(a.usename, p.owner),
+                    coalesce(a.usename, p.owner, a.backend_type, 'none: a background process'),
                     a.application_name,
                     coalesce(date_trunc('second', clock_timestamp() - coalesce(
                         a.xact_start, p.prepared

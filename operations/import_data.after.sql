@@ -1,7 +1,10 @@
--- Last third of an import: authors who are gone, keys and indexes, and proof that all rows came.
+-- Last third of an import: authors who are gone, triggers and keys as before, and proof that all
+-- rows came.
 -- What it locks and how it is run stands in import_data.before.sql.
 
-SET LOCAL search_path = public; -- pg_restore had emptied it
+-- pg_restore had set both anew
+SET LOCAL search_path = public;
+SET LOCAL idle_in_transaction_session_timeout = '10s';
 
 -- As ON DELETE SET NULL would have left them, had they been here
 WITH orphans AS (
@@ -29,31 +32,15 @@ SELECT 'without author: ' || count(*) AS properties FROM without_author;
 
 SET CONSTRAINTS ALL IMMEDIATE;
 
-ALTER TABLE properties
-ALTER CONSTRAINT properties_created_by_fkey NOT DEFERRABLE,
-ALTER CONSTRAINT properties_updated_by_fkey NOT DEFERRABLE,
-ENABLE TRIGGER update_properties_updated_at;
-
-DO $$
-DECLARE
-    make_it text;
-BEGIN
-    FOR make_it IN SELECT r.make_it FROM rebuild AS r ORDER BY r.turn DESC LOOP
-        EXECUTE make_it;
-    END LOOP;
-END;
-$$;
-
--- The dump may have ended early: only what was exported, to the row, is committed.
-SELECT set_config('property_v2.row_counts', :'counts', TRUE) IS NOT NULL AS counted;
-
+-- The dump may have ended early: only what was exported, to the row, is committed. A sequence that
+-- stood below an id, since that was written by hand, goes on behind it.
 DO $$
 DECLARE
     expected record;
+    serial name;
     row_count bigint;
-    next_id bigint;
-    max_id bigint;
 BEGIN
+    EXECUTE current_setting('property_v2.after_import');
     FOR expected IN
         SELECT * FROM jsonb_each_text(current_setting('property_v2.row_counts')::jsonb) AS e (t, n)
     LOOP
@@ -62,19 +49,19 @@ BEGIN
             RAISE EXCEPTION 'only % of % rows of % came', row_count, expected.n, expected.t
                 USING HINT = 'Nothing was imported: the export is incomplete.';
         END IF;
-        IF expected.t LIKE '%translations' THEN
-            EXECUTE format('SELECT max(id) FROM %I', expected.t) INTO max_id;
+        FOR serial IN
+            SELECT attname FROM pg_attribute
+            WHERE attrelid = expected.t::regclass AND attnum > 0 AND NOT attisdropped
+                AND pg_get_serial_sequence(quote_ident(expected.t), attname) IS NOT NULL
+        LOOP
             EXECUTE format(
-                'SELECT last_value + is_called::integer FROM %I', expected.t || '_id_seq'
-            ) INTO next_id;
-            IF max_id >= next_id THEN
-                RAISE EXCEPTION 'the sequence of %.id stands at %, below %',
-                    expected.t, next_id, max_id;
-            END IF;
-        END IF;
+                'SELECT setval(%1$L, m.highest) FROM (SELECT max(%2$I) AS highest FROM %3$I) AS m '
+                'WHERE m.highest >= (SELECT last_value + is_called::integer FROM %4$s)',
+                pg_get_serial_sequence(quote_ident(expected.t), serial), serial, expected.t,
+                pg_get_serial_sequence(quote_ident(expected.t), serial)
+            );
+        END LOOP;
+        EXECUTE format('ANALYZE %I', expected.t);
     END LOOP;
 END;
 $$;
-
-ANALYZE amenities, amenity_translations, policies, policy_translations, properties,
-property_translations;

@@ -1,4 +1,7 @@
-"""A database, and the PostgreSQL programs and yoyo run on it."""
+"""A database, and what runs on it: yoyo, SQL files and PostgreSQL's programs.
+
+All of them get the parameters of the connection that was opened, and nothing else of libpq's.
+"""
 
 from __future__ import annotations
 
@@ -6,21 +9,39 @@ import contextlib
 import os
 import re
 import shutil
+import signal
 import subprocess
 import sys
 import time
+from functools import cached_property
 from pathlib import Path
 
 import psycopg2
-from yoyo.connections import parse_uri
+from psycopg2.extensions import TRANSACTION_STATUS_IDLE, make_dsn
+from yoyo import exceptions, read_migrations
+from yoyo.backends import get_backend_class
+from yoyo.connections import DatabaseURI
 
-from validation.database import PROJECT, Unusable, connect, sentence, settings
+from validation.database import (
+    Unusable, connect, interrupted, migration_table, open_connection, sentence,
+)  # fmt: skip
+from validation.state import sources
 
-PROGRESS = Path(__file__).with_name("progress.sql")
+HERE = Path(__file__).resolve().parent
+PROGRAMS = ("psql", "pg_dump", "pg_restore")
+# What libpq fills in by itself; an older program may not know the parameter.
+DEFAULTS = {
+    "channel_binding": "prefer", "gssdelegation": "0", "gssencmode": "prefer",
+    "krbsrvname": "postgres", "load_balance_hosts": "disable", "max_protocol_version": "latest",
+    "min_protocol_version": "3.0", "ssl_min_protocol_version": "TLSv1.2", "sslcertmode": "allow",
+    "sslcompression": "0", "sslmode": "prefer", "sslnegotiation": "postgres", "sslsni": "1",
+    "target_session_attrs": "any",
+}  # fmt: skip
+IDENTITY = "SELECT system_identifier::text, current_database() FROM pg_control_system()"
 
 
 class Failed(Unusable):
-    """A program failed; the text says in one sentence which and why."""
+    """Something that ran on the database failed; the text says in one sentence what and why."""
 
 
 class Target:
@@ -29,51 +50,81 @@ class Target:
     Args:
         url: as for `python -m validation -d`.
 
+    Attributes:
+        connection: to it; not for what changes anything.
+        identity: system identifier of the server, and name of the database.
+        name: of its service or, without one, of the database.
+
     Raises:
         Unusable: it cannot be reached.
     """
 
     def __init__(self, url: str | None) -> None:
-        self.url = url or settings()["database"]
-        self.connection = connect(self.url, "python -m operations")
+        self.connection = connect(url, "python -m operations")
         info = self.connection.info
-        self.name = os.environ.get("PGSERVICE", info.dbname)
-        # In the environment, not in a command line, where everybody could read a password.
-        uri = parse_uri(self.url)
-        given = {f"PG{key.upper()}": value for key, value in uri.args.items()}
-        if uri.password:
-            given["PGPASSWORD"] = uri.password
-        self.environment = {
-            **os.environ, **given, "PGHOST": info.host, "PGPORT": str(info.port),
-            "PGUSER": info.user, "PGDATABASE": info.dbname,
-            "PGOPTIONS": f"{os.environ.get('PGOPTIONS', '')} -c idle_session_timeout=0",
-        }  # fmt: skip
+        given = info.dsn_parameters
+        self.name = given.pop("service", None) or info.dbname
+        given = {k: v for k, v in given.items() if v and DEFAULTS.get(k) != v}
+        if "," in given.get("host", ""):  # of several, the one that was reached
+            given.pop("hostaddr", None)
+            given["host"], given["port"] = info.host, str(info.port)
+        given["options"] = f"{given.get('options', '')} -c idle_session_timeout=0".strip()
+        self.parameters = given
+        with self.connection.cursor() as cursor:
+            cursor.execute(IDENTITY)
+            self.identity = cursor.fetchone()
+        self.connection.rollback()
 
-    def program(self, name: str) -> str:
-        """Path of a PostgreSQL program of the server's version, or else of the next later one.
+    @property
+    def environment(self) -> dict[str, str]:
+        """For programs: nothing of libpq's but the password, which a command line would show."""
+        clean = {k: v for k, v in os.environ.items() if not k.startswith("PG")}
+        if self.connection.info.password:
+            clean["PGPASSWORD"] = self.connection.info.password
+        return clean
+
+    @cached_property
+    def programs(self) -> Path:
+        """The folder of one set of psql, pg_dump and pg_restore that reach this database.
+
+        Of the server's major version; from 17 on also a later one, whose dumps it can read.
 
         Raises:
             Unusable: there is none on this machine.
         """
-        server_version = self.connection.server_version // 10000
-        candidates = {}
+        server = self.connection.server_version // 10000
+        folders = [Path(p) for p in os.environ.get("PATH", "").split(os.pathsep) if p]
+        folders += sorted(Path("/usr/lib/postgresql").glob("*/bin"))
         with contextlib.suppress(ImportError):  # a machine without the development packages
             from local_postgres.server import VERSIONS, Server
 
-            candidates = {version: Server(version).program(name) for version in VERSIONS}
-        if own := shutil.which(name):
-            output = subprocess.run([own, "--version"], capture_output=True, text=True).stdout
-            candidates[int(re.search(r"\d+", output)[0])] = own
-        fitting = [version for version in candidates if version >= server_version]
-        if not fitting:
-            raise Unusable(f"No {name} {server_version} or later is here: install it.")
-        return candidates[min(fitting)]
+            folders = [Server(version).programs for version in VERSIONS] + folders
+        fitting, reasons = {}, []
+        for folder in folders:
+            versions = {_version(folder / program) for program in PROGRAMS}
+            major = int(min(versions).partition(".")[0] or 0)
+            if len(versions) == 1 and (major == server or 17 <= server <= major):
+                fitting.setdefault(major, []).append(folder)
+        for folder in (folder for major in sorted(fitting) for folder in fitting[major]):
+            try:
+                found = self.run("Trying psql", folder / "psql", "-X", "-At", "-c", IDENTITY)
+                if tuple(found.strip().split("|")) == self.identity:
+                    return folder
+                reasons.append(f"{folder} reaches another database")
+            except Failed as failed:
+                reasons.append(f"{folder}: {failed}")
+        said = f" ({'; '.join(reasons).rstrip('.')})" if reasons else ""
+        raise Unusable(
+            f"No set of {', '.join(PROGRAMS)} of PostgreSQL {server} that reaches this database is "
+            f"here{said}: install the client of that version, as postgresql-client-{server}."
+        )
 
-    def run(self, doing: str, *command: object, **options) -> str:
-        """Runs a program to its end, and shows on a terminal what it is at.
+    def run(self, doing: str, program: str, *arguments: object, here: bool = True, **options) -> str:
+        """Runs a program on this database to its end, and shows on a terminal what it is at.
 
         Args:
             doing: what it does, for the progress and for an error.
+            here: whether it connects to this database.
             options: further arguments of subprocess.Popen.
 
         Returns:
@@ -82,9 +133,10 @@ class Target:
         Raises:
             Failed: it ended with an error; the text has its message.
         """
+        there = ("-d", make_dsn(**self.parameters)) if here else ()
         process = subprocess.Popen(
-            list(map(str, command)), text=True, stdout=subprocess.PIPE, stderr=subprocess.PIPE,
-            **{"env": self.environment, **options},
+            [str(program), *map(str, arguments), *there], env=self.environment, text=True,
+            stdout=subprocess.PIPE, stderr=subprocess.PIPE, **options,
         )  # fmt: skip
         began = time.monotonic()
         terminal = sys.stderr.isatty()
@@ -94,35 +146,104 @@ class Target:
                     output, message = process.communicate(timeout=1)
                     break
                 if terminal:
-                    seconds = time.monotonic() - began
-                    line = f"{doing}: {seconds:.0f} s {self._progress()}"
+                    line = f"{doing}: {time.monotonic() - began:.0f} s {self._progress()}"
                     print(f"\r\033[K{line[:99]}", end="", file=sys.stderr, flush=True)
         finally:
             process.terminate()
             if terminal:
                 print("\r\033[K", end="", file=sys.stderr, flush=True)
+        if process.returncode < 0:
+            name = signal.Signals(-process.returncode).name
+            raise Failed(f"{doing} failed: {Path(program).name} was ended by {name}.")
         if process.returncode:
-            reason = sentence(message) or f"it was ended by signal {-process.returncode}"
-            raise Failed(f"{doing} failed: {reason}.")
+            raise Failed(f"{doing} failed: {self._reason(message)}.")
         return output
 
     def _progress(self) -> str:
+        is_idle = self.connection.info.transaction_status == TRANSACTION_STATUS_IDLE
         with contextlib.suppress(psycopg2.Error), self.connection.cursor() as cursor:
-            cursor.execute(PROGRESS.read_text(encoding="utf-8"))
-            return (cursor.fetchone() or ("",))[0]
+            cursor.execute((HERE / "progress.sql").read_text(encoding="utf-8"))
+            line = (cursor.fetchone() or ("",))[0]
+            if is_idle:  # else it is the transaction of an export
+                self.connection.rollback()
+            return line
         return ""
 
-    def yoyo(self, command: str, *options: str) -> None:
-        """Runs yoyo, and says a failure in one sentence instead of a traceback.
+    def _reason(self, error: object) -> str:
+        """What a program or the server said, and for a lock that was not to be had, who has it."""
+        reason = sentence(error) or "it did not say why"
+        if "lock timeout" in reason or "no lock on" in reason:
+            with self.connection.cursor() as cursor:
+                cursor.execute((HERE / "in_the_way.sql").read_text(encoding="utf-8"))
+                found = [f"{who} ({user}, {application or 'no application name'}, open for {age})"
+                         for application, who, user, age in cursor]  # fmt: skip
+            self.connection.rollback()
+            reason += f". In the way: {', '.join(found) or 'nobody any more'}"
+        return reason
 
-        Args:
-            options: server settings for its sessions, like property_v2.exported=….
+    def execute(self, doing: str, *names: str) -> None:
+        """Runs SQL files of this folder in one transaction, by a session of their own.
 
         Raises:
-            Failed: yoyo failed.
+            Failed: one of them failed; nothing is changed.
+            psycopg2.errors.DatatypeMismatch: the definitions of tables differ.
         """
-        settings = "".join(f" -c {option}" for option in options)
-        environment = {**self.environment, "PGAPPNAME": "yoyo"}
-        environment["PGOPTIONS"] += settings
-        arguments = ("-m", "yoyo", command, "--batch", "-d", "postgresql://")
-        self.run(f"yoyo {command}", sys.executable, *arguments, cwd=PROJECT, env=environment)
+        password = self.connection.info.password or None
+        session = open_connection(None, **self.parameters, password=password)
+        try:
+            with session.cursor() as cursor:
+                cursor.execute(IDENTITY)
+                if cursor.fetchone() != self.identity:
+                    raise Failed(f"{doing} was not run: it reaches another database.")
+                session.rollback()
+                for name in ("transaction.sql", *names):
+                    cursor.execute((HERE / name).read_text(encoding="utf-8"))
+            session.commit()
+        except psycopg2.errors.DatatypeMismatch:
+            raise
+        except psycopg2.Error as error:
+            if interrupted(error):
+                raise KeyboardInterrupt from error
+            raise Failed(f"{doing} failed: {self._reason(error)}.") from error
+        finally:
+            session.close()
+
+    def yoyo(self, command: str) -> None:
+        """Does what `yoyo apply --batch` or `yoyo rollback --batch` does, in this process.
+
+        Raises:
+            Failed: it failed.
+        """
+        info = self.connection.info
+        arguments = {**self.parameters, "application_name": "yoyo"}
+        # A rollback by these commands loses no row, whatever a shell or the database says.
+        arguments["options"] += " -c property_v2.allow_data_loss=off"
+        uri = DatabaseURI(
+            "postgresql", None, info.password or None, None, None, arguments.pop("dbname"), arguments
+        )
+        try:
+            with get_backend_class("postgresql")(uri, migration_table()) as backend:
+                if backend.execute(IDENTITY).fetchone() != self.identity:
+                    raise Failed(f"yoyo {command} was not run: it reaches another database.")
+                backend.init_database()
+                with backend.lock():
+                    migrations = read_migrations(*sources())
+                    if command == "apply":
+                        backend.apply_migrations(backend.to_apply(migrations))
+                    else:
+                        backend.rollback_migrations(backend.to_rollback(migrations)[:1])
+        except exceptions.LockTimeout as error:
+            way_out = f"{self.connection.ours('state')} says whose it is"
+            raise Failed(f"yoyo {command} failed: yoyo's lock is taken; {way_out}.") from error
+        except psycopg2.Error as error:
+            if interrupted(error):
+                raise KeyboardInterrupt from error
+            raise Failed(f"yoyo {command} failed: {self._reason(error)}.") from error
+
+
+def _version(program: Path) -> str:
+    """Such as 18.4; empty for what is not there, or does not say."""
+    found = shutil.which(program)
+    said = found and subprocess.run([found, "--version"], capture_output=True, text=True).stdout
+    match = re.search(r"\d+\.\d+", said or "")
+    return match[0] if match else ""

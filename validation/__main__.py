@@ -12,7 +12,7 @@ from pathlib import Path
 
 from . import checks, dry_run, monitoring, queries, state
 from .database import connect
-from .report import Report, Result, exit_code
+from .report import Report, Result, exit_code, listen_to_signals
 
 
 def main(argv: list[str] | None = None) -> int:
@@ -23,7 +23,7 @@ def main(argv: list[str] | None = None) -> int:
         with contextlib.closing(connect(arguments.database)) as connection:
             return arguments.run(connection, arguments)
 
-    return exit_code(command, "Nothing was changed.")
+    return exit_code(command, lambda: "Nothing was changed.")
 
 
 def _parser() -> argparse.ArgumentParser:
@@ -95,4 +95,5 @@ def show_state(connection, arguments) -> int:
 
 
 if __name__ == "__main__":
+    listen_to_signals()
     sys.exit(main())

@@ -1,16 +1,24 @@
-"""Connecting as yoyo connects: the same URLs, the same default, the same driver."""
+"""One connection, and how every command says which database it is about.
+
+The URLs, the default and the driver are yoyo's, so that both reach the same database.
+"""
 
 from __future__ import annotations
 
 import configparser
 import os
 import re
+import select
+import shlex
 import shutil
+import sys
+import time
 from collections.abc import Mapping
 from pathlib import Path
+from urllib.parse import quote, urlsplit, urlunsplit
 
 import psycopg2
-from yoyo.backends import get_backend_class
+from psycopg2 import extensions
 from yoyo.config import find_config, read_config
 from yoyo.connections import BadConnectionURI, parse_uri
 from yoyo.migrations import default_migration_table
@@ -24,21 +32,84 @@ WAYS_IN = {
     "": "look at -d, PGSERVICE and the other PG… variables.",
 }  # fmt: skip
 PROJECT = Path(__file__).resolve().parent.parent
+# A lost line is noticed within seconds, by the kernel of either side.
+KEEPALIVES = {
+    "keepalives_idle": "5", "keepalives_interval": "2", "keepalives_count": "3",
+    "tcp_user_timeout": "11000",
+}  # fmt: skip
+# For the URL of a make target: make VERB-ENVIRONMENT
+ENVIRONMENT = re.compile(r"postgresql://\?service=bestays_([\w.-]+)")
+SILENCE = 90  # seconds
 
 
 class Unusable(Exception):
     """What was asked for cannot be done; the text says in one sentence why and what to do."""
 
 
+class Connection(extensions.connection):
+    """A connection that knows how it was named.
+
+    Attributes:
+        url: the URL that named it, None for that of yoyo.ini; without its password.
+        silence: seconds after which a server that says nothing is given up; None for never.
+    """
+
+    url: str | None = None
+    silence: float | None = SILENCE
+
+    def ours(self, verb: str, options: str = "") -> str:
+        """The command line of one of our commands on this database, whole enough to paste."""
+        target = self.url and ENVIRONMENT.fullmatch(self.url)
+        if target or not self.url:
+            variables = options.replace("--from ", "EXPORT=").replace("--rollback", "ROLLBACK=1")
+            return f"make {verb}{f'-{target[1]}' if target else ''} {variables}".rstrip()
+        inside = {"check": "pre-migration", "validate": "post-migration", "monitor": "monitoring"}
+        package = "validation" if verb in (*inside, "state", "dry-run", "queries") else "operations"
+        command = f"python -m {package} {inside.get(verb, verb)} {options}".rstrip()
+        return f"{command} -d {shlex.quote(self.url)}"
+
+    def yoyo(self, command: str) -> str:
+        """The command line of a command of yoyo on this database."""
+        return f"yoyo {command}" + (f" -d {shlex.quote(self.url)}" if self.url else "")
+
+
+def wait(connection: extensions.connection) -> None:
+    """Waits for the server as psycopg2 wants it, but listens to signals and not for ever."""
+    began = time.monotonic()
+    said = False
+    try:
+        while (state := connection.poll()) != extensions.POLL_OK:
+            file = [connection.fileno()]
+            reads, writes = (file, []) if state == extensions.POLL_READ else ([], file)
+            if any(select.select(reads, writes, [], 1)):
+                continue
+            waited = time.monotonic() - began
+            silence = getattr(connection, "silence", None)
+            if silence and waited > silence:
+                raise Unusable(f"The server has not answered for {waited:.0f} s: the line is cut.")
+            if waited > 2 and sys.stderr.isatty():
+                said = True
+                print(f"\r\033[K{waited:.0f} s ...", end="", file=sys.stderr, flush=True)
+    finally:
+        if said:
+            print("\r\033[K", end="", file=sys.stderr, flush=True)
+
+
 def sentence(error: object) -> str:
-    """The message of psycopg2, psql or a Python traceback in one line, without where it arose."""
-    message = str(error)
-    if "Traceback" in message:
-        message = re.split(r"(?m)^[ \t].*\n", message)[-1]
-        message = re.sub(r"^[\w.]+: ", "", message)
-    message = re.sub(r"LINE \d+: .*\n *\^", "", message)
-    message = re.sub(r"(?s)psql:.*?:\d+: |(ERROR|FATAL):  |CONTEXT:.*|This probably.*", "", message)
-    return " ".join(re.sub(r"\.?\s+(DETAIL|HINT):  ", ". ", message).split()).rstrip("?. ")
+    """What PostgreSQL or one of its programs said, in one line: message, detail and hint.
+
+    Where it arose is left out, and a hint to CASCADE, which nobody should follow.
+    """
+    if isinstance(error, psycopg2.Error) and error.diag.message_primary:
+        said = error.diag
+        parts = [said.message_primary, said.message_detail, said.message_hint]
+    else:
+        text = re.sub(r"(?sm)^(LINE \d+|CONTEXT|QUERY|\w+: detail): .*?(?=^\w+:  |\Z)", "", str(error))
+        text = re.sub(r"\s*This probably .*", "", text, flags=re.DOTALL)
+        text = re.sub(r"(?m)^(psql:.*?:\d+: |\w+: error: )|(ERROR|FATAL):  ", "", text)
+        parts = re.split(r"(?m)^(?:DETAIL|HINT):  ", text)
+    lines = [" ".join(part.split()).rstrip("?. ") for part in parts if part]
+    return ". ".join(line for line in lines if line and "CASCADE" not in line)
 
 
 def settings() -> Mapping[str, str]:
@@ -49,9 +120,13 @@ def settings() -> Mapping[str, str]:
     """
     path = find_config() or PROJECT / "yoyo.ini"
     try:
-        return read_config(str(path))["DEFAULT"]
+        return dict(read_config(str(path))["DEFAULT"])
     except (OSError, configparser.Error) as error:
-        raise Unusable(f"Cannot read {path}: {error}. Run this in the project's folder.") from error
+        reason = " ".join(str(error).split())
+        raise Unusable(
+            f"Cannot read {path}: {reason}. Mend it (a % is written %%), or run this in the "
+            "project's folder."
+        ) from error
 
 
 def migration_table() -> str:
@@ -59,9 +134,7 @@ def migration_table() -> str:
     return settings().get("migration_table", default_migration_table)
 
 
-def connect(
-    url: str | None = None, application_name: str = "python -m validation"
-) -> psycopg2.extensions.connection:
+def connect(url: str | None = None, application_name: str = "python -m validation") -> Connection:
     """Opens a connection whose transactions are never committed.
 
     Args:
@@ -72,15 +145,17 @@ def connect(
     Raises:
         Unusable: the URL is wrong, or the server does not let us in.
     """
-    url = url or settings().get("database", "postgresql://")
     try:
-        uri = parse_uri(url)
+        uri = parse_uri(url or settings().get("database", "postgresql://"))
         if uri.scheme not in ("postgresql", "postgres"):
             raise BadConnectionURI
-        uri.args.setdefault("fallback_application_name", application_name)
+        given = {"fallback_application_name": application_name, **KEEPALIVES}
         if "PGCONNECT_TIMEOUT" not in os.environ:
-            uri.args.setdefault("connect_timeout", "10")
-        connection = get_backend_class("postgresql")(uri, migration_table()).connection
+            given["connect_timeout"] = "10"
+        # As yoyo's backend puts them together
+        named = {"user": uri.username, "password": uri.password, "host": uri.hostname}
+        named = {k: v for k, v in {**named, "port": uri.port, "dbname": uri.database}.items() if v}
+        connection = open_connection(**{**given, **uri.args, **named})
     except (BadConnectionURI, ValueError) as error:
         # Without what was given: a password may stand in it.
         raise Unusable(
@@ -90,13 +165,45 @@ def connect(
         reason = sentence(error)
         way_in = next(WAYS_IN[symptom] for symptom in WAYS_IN if re.search(symptom, reason))
         raise Unusable(f"Cannot connect ({reason}): {way_in}") from error
-    connection.autocommit = False
+    connection.url = _without_password(url) if url else None
     with connection.cursor() as cursor:
         cursor.execute(Path(__file__).with_name("session.sql").read_text(encoding="utf-8"))
-        free = _free_bytes(connection)
-        cursor.execute("SELECT set_config('property_v2.free_bytes', %s, false)", [free])
+        cursor.execute(
+            "SELECT set_config('property_v2.free_bytes', %s, false)", [_free_bytes(connection)]
+        )
     connection.commit()
     return connection
+
+
+def open_connection(silence: float | None = SILENCE, **parameters: object) -> Connection:
+    """Connects by libpq's parameters, for any use.
+
+    Raises:
+        psycopg2.Error: the server does not let us in.
+    """
+    extensions.set_wait_callback(None)  # libpq minds its own time-out
+    connection = psycopg2.connect(connection_factory=Connection, **parameters)
+    extensions.set_wait_callback(wait)
+    connection.silence = silence
+    return connection
+
+
+def interrupted(error: BaseException | None) -> bool:
+    """Whether an error only followed from a signal, whose KeyboardInterrupt it hides."""
+    while error and not isinstance(error, KeyboardInterrupt):
+        error = error.__cause__ or error.__context__
+    return error is not None
+
+
+def _without_password(url: str) -> str:
+    parts = urlsplit(url)
+    if url == "postgresql://" and "PGSERVICE" in os.environ:
+        return f"postgresql://?service={quote(os.environ['PGSERVICE'])}"
+    user, at, place = parts.netloc.rpartition("@")
+    query = re.sub(r"&?\bpassword=[^&]*", "", parts.query)
+    netloc = user.partition(":")[0] + at + place
+    # urlunsplit drops the slashes of an empty place
+    return f"postgresql://{netloc}{urlunsplit(('', '', parts.path, query, ''))}"
 
 
 def _free_bytes(connection: psycopg2.extensions.connection) -> str:

@@ -4,13 +4,14 @@ from __future__ import annotations
 
 import json
 import os
+import signal
 import sys
 from collections.abc import Callable
 from dataclasses import asdict, dataclass
 
 import psycopg2
 
-from .database import Unusable, sentence
+from .database import Unusable, interrupted, sentence
 
 COLOURS = {"pass": 32, "warn": 33, "fail": 31}
 
@@ -32,12 +33,26 @@ def colour(status: str, text: str) -> str:
     return f"\033[{COLOURS[status]}m{text}\033[0m"
 
 
-def exit_code(command: Callable[[], int | None], otherwise: str) -> int:
+def listen_to_signals() -> None:
+    """Lets the end of a terminal or of a job end a command as Ctrl-C does: with all it started.
+
+    Also in the background, where a shell has Ctrl-C ignored.
+    """
+
+    def interrupt(number: int, frame: object) -> None:
+        raise KeyboardInterrupt
+
+    for number in (signal.SIGINT, signal.SIGTERM, signal.SIGHUP):
+        if number == signal.SIGINT or signal.getsignal(number) != signal.SIG_IGN:  # nohup
+            signal.signal(number, interrupt)
+
+
+def exit_code(command: Callable[[], int | None], otherwise: Callable[[], str]) -> int:
     """Runs a command, and says on stderr in one sentence why it could not run.
 
     Args:
         command: gives an exit code; None is 0.
-        otherwise: how things stand when it was refused or interrupted.
+        otherwise: says how things stand when it was refused or interrupted.
 
     Returns:
         Its exit code, or 2 when it could not run.
@@ -46,12 +61,15 @@ def exit_code(command: Callable[[], int | None], otherwise: str) -> int:
         return command() or 0
     except BrokenPipeError:
         sys.stderr.close()
-    except (Unusable, OSError) as error:
-        print(error, file=sys.stderr)
-    except psycopg2.Error as error:
-        print(f"The database refused: {sentence(error)}. {otherwise}", file=sys.stderr)
-    except KeyboardInterrupt:
-        print(f"Interrupted. {otherwise}", file=sys.stderr)
+    except (Exception, KeyboardInterrupt) as error:
+        if interrupted(error):
+            print(f"Interrupted. {otherwise()}", file=sys.stderr)
+        elif isinstance(error, psycopg2.Error):
+            print(f"The database refused: {sentence(error)}. {otherwise()}", file=sys.stderr)
+        elif isinstance(error, (Unusable, OSError)):
+            print(error, file=sys.stderr)
+        else:
+            raise
     return 2
 
 

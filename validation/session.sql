@@ -7,6 +7,7 @@ FROM (
     ('statement_timeout', '0'),
     ('transaction_timeout', '0'),
     ('idle_session_timeout', '0'),
-    ('idle_in_transaction_session_timeout', '0')
+    -- A client that fell silent in a transaction is given up.
+    ('idle_in_transaction_session_timeout', '60s')
 ) AS s (name, value)
 WHERE current_setting(s.name, TRUE) IS NOT NULL;

@@ -1,0 +1,30 @@
+-- Whom a restore, a drop, an import or a backup waits for: who holds users, kept tables or the new
+-- ones of the same names, and who locked any other table exclusively.
+-- Run         psql -X -f operations/in_the_way.sql
+SELECT DISTINCT
+    a.application_name,
+    coalesce('pid ' || l.pid, 'prepared transaction ' || p.gid) AS in_the_way,
+    coalesce(a.usename, p.owner, a.backend_type, 'a background process') AS user_name,
+    date_trunc('second', clock_timestamp() - coalesce(a.xact_start, p.prepared)) AS open_for
+FROM pg_locks AS l
+INNER JOIN pg_database AS d ON l.database = d.oid
+LEFT JOIN pg_class AS c ON l.relation = c.oid
+LEFT JOIN pg_stat_activity AS a ON l.pid = a.pid
+LEFT JOIN pg_locks AS x -- the own number of a prepared transaction
+    ON l.pid IS NULL AND x.pid IS NULL AND l.virtualtransaction = x.virtualtransaction
+LEFT JOIN pg_prepared_xacts AS p ON x.transactionid = p.transaction
+WHERE
+    d.datname = current_database()
+    AND l.granted
+    AND l.pid IS DISTINCT FROM pg_backend_pid()
+    AND coalesce(l.pid::text, p.gid) IS NOT NULL
+    AND (
+        l.mode = 'AccessExclusiveLock' AND c.relkind IN ('r', 'p')
+        OR l.relation = to_regclass('public.users')
+        OR c.relname IN (
+            SELECT k.relname
+            FROM pg_class AS k
+            WHERE k.relnamespace = to_regnamespace('property_v2_kept')
+        )
+    )
+ORDER BY in_the_way;

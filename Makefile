@@ -20,7 +20,7 @@ help: ## this list
 # libpq's variables of a shell may be about another database, and would fill what a target leaves
 # open: they do not reach the local one; where an environment is named, those of a place do not.
 PLACE := PGSERVICE PGHOST PGHOSTADDR PGPORT PGDATABASE PGUSER
-LIBPQ := $(filter PG%,$(shell env | sed 's/=.*//'))
+LIBPQ := $(strip $(foreach v,$(filter PG%,$(.VARIABLES)),$(if $(filter env%,$(origin $v)),$v)))
 locally := unset $(LIBPQ) PG;
 define ignored
 $(if $(LIBPQ),@echo "Not used for the local database: $(LIBPQ) of this shell;" \

@@ -22,6 +22,7 @@ DECLARE
     columns text;
     kept_rows bigint;
     new_rows bigint;
+    next_id bigint;
 BEGIN
     FOR one IN
         WITH RECURSIVE kept AS (
@@ -83,13 +84,15 @@ BEGIN
                 USING HINT = 'Nothing was changed. Look for a trigger or a rule.';
         END IF;
         FOR columns IN
-            SELECT quote_ident(attname) FROM pg_attribute
+            SELECT attname FROM pg_attribute
             WHERE attrelid = one.new_table AND attnum > 0 AND NOT attisdropped
                 AND pg_get_serial_sequence(one.new_table::text, attname) IS NOT NULL
         LOOP
-            EXECUTE format(
-                'SELECT setval(pg_get_serial_sequence(%L, %L), max(%s)) FROM %s HAVING max(%3$s) > 0',
-                one.new_table, columns, columns, one.new_table
+            EXECUTE format('SELECT max(%I) + 1 FROM %s', columns, one.new_table) INTO next_id;
+            CONTINUE WHEN next_id IS NULL;
+            EXECUTE format( -- unlike setval, undone with all the rest
+                'ALTER SEQUENCE %s RESTART WITH %s',
+                pg_get_serial_sequence(one.new_table::text, columns), next_id
             );
         END LOOP;
     END LOOP;

@@ -6,6 +6,7 @@ All of them get the parameters of the connection that was opened, and nothing el
 from __future__ import annotations
 
 import contextlib
+import logging
 import os
 import re
 import shutil
@@ -23,10 +24,11 @@ from yoyo.backends import get_backend_class
 from yoyo.connections import DatabaseURI
 
 from validation.database import (
-    Unusable, connect, interrupted, migration_table, open_connection, sentence,
+    Connection, Unusable, connect, interrupted, migration_table, open_connection, sentence,
 )  # fmt: skip
 from validation.state import sources
 
+logging.getLogger("yoyo").addHandler(logging.NullHandler())  # its errors are said by ours
 HERE = Path(__file__).resolve().parent
 PROGRAMS = ("psql", "pg_dump", "pg_restore")
 # What libpq fills in by itself; an older program may not know the parameter.
@@ -63,7 +65,9 @@ class Target:
         self.connection = connect(url, "python -m operations")
         info = self.connection.info
         given = info.dsn_parameters
-        self.name = given.pop("service", None) or info.dbname
+        service = re.search(r"[?&]service=([^&]+)", self.connection.url or "")
+        self.name = service[1] if service else info.dbname
+        given.pop("service", None)
         given = {k: v for k, v in given.items() if v and DEFAULTS.get(k) != v}
         if "," in given.get("host", ""):  # of several, the one that was reached
             given.pop("hostaddr", None)
@@ -156,7 +160,7 @@ class Target:
             name = signal.Signals(-process.returncode).name
             raise Failed(f"{doing} failed: {Path(program).name} was ended by {name}.")
         if process.returncode:
-            raise Failed(f"{doing} failed: {self._reason(message)}.")
+            raise Failed(f"{doing} failed: {self._reason(message)}")
         return output
 
     def _progress(self) -> str:
@@ -179,7 +183,12 @@ class Target:
                          for application, who, user, age in cursor]  # fmt: skip
             self.connection.rollback()
             reason += f". In the way: {', '.join(found) or 'nobody any more'}"
-        return reason
+        return reason if reason.endswith(";") else f"{reason}."  # a statement, to be pasted
+
+    def session(self) -> Connection:
+        """Another session there, for what changes something."""
+        password = self.connection.info.password or None
+        return open_connection(None, **self.parameters, password=password)
 
     def execute(self, doing: str, *names: str) -> None:
         """Runs SQL files of this folder in one transaction, by a session of their own.
@@ -188,8 +197,7 @@ class Target:
             Failed: one of them failed; nothing is changed.
             psycopg2.errors.DatatypeMismatch: the definitions of tables differ.
         """
-        password = self.connection.info.password or None
-        session = open_connection(None, **self.parameters, password=password)
+        session = self.session()
         try:
             with session.cursor() as cursor:
                 cursor.execute(IDENTITY)
@@ -204,7 +212,7 @@ class Target:
         except psycopg2.Error as error:
             if interrupted(error):
                 raise KeyboardInterrupt from error
-            raise Failed(f"{doing} failed: {self._reason(error)}.") from error
+            raise Failed(f"{doing} failed: {self._reason(error)}") from error
         finally:
             session.close()
 
@@ -236,9 +244,14 @@ class Target:
             way_out = f"{self.connection.ours('state')} says whose it is"
             raise Failed(f"yoyo {command} failed: yoyo's lock is taken; {way_out}.") from error
         except psycopg2.Error as error:
+            # yoyo may have lost the session with which it would have let go of its lock.
+            with contextlib.suppress(psycopg2.Error), contextlib.closing(self.session()) as session:
+                with session.cursor() as cursor:
+                    cursor.execute("DELETE FROM yoyo_lock WHERE pid = %s", [os.getpid()])
+                session.commit()
             if interrupted(error):
                 raise KeyboardInterrupt from error
-            raise Failed(f"yoyo {command} failed: {self._reason(error)}.") from error
+            raise Failed(f"yoyo {command} failed: {self._reason(error)}") from error
 
 
 def _version(program: Path) -> str:

@@ -29,6 +29,7 @@ from yoyo.migrations import read_sql_migration
 from yoyo.scripts.main import main as yoyo_main
 
 from local_postgres.server import Server
+from operations.__main__ import main as operations_main
 
 from .conftest import MIGRATIONS, PROJECT, Database, clone
 
@@ -41,7 +42,7 @@ CREATE FUNCTION strike() RETURNS event_trigger LANGUAGE plpgsql SET lock_timeout
 DECLARE
     number text := coalesce(nullif(current_setting('strike.number', true), '')::int, 0) + 1;
 BEGIN
-    IF current_setting('application_name') NOT LIKE '0001%' THEN RETURN; END IF;
+    IF current_setting('application_name') !~ '^0001|_kept' THEN RETURN; END IF;
     PERFORM set_config('strike.number', number, true);
     IF current_setting('strike.at', true) IN (number, tg_tag) THEN
         PERFORM pg_advisory_xact_lock(1);
@@ -72,30 +73,39 @@ SELECT concat_ws(' ', (SELECT count(*) FROM pg_class), (SELECT count(*) FROM pg_
     (SELECT md5(string_agg(u::text, '' ORDER BY id)) FROM users AS u))
 """
 # Where a run is held up: by these locks, or after a command
-USERS_WAIT, COMMIT, MARK = "waiting for users", "committing", "marking what is committed"
+USERS_WAIT, SIX_WAIT = "waiting for users", "waiting for the tables"
+COMMIT, MARK = "committing", "marking what is committed"
 HOLDS = {
     USERS_WAIT: "LOCK TABLE users IN ROW EXCLUSIVE MODE",
+    SIX_WAIT: "LOCK TABLE properties IN ROW EXCLUSIVE MODE",
     COMMIT: "SELECT",
     MARK: "LOCK TABLE _yoyo_migration IN SHARE MODE",
 }
+# A rollback that drops the tables, since it may, or keeps them; the way back of the kept.
 COMMANDS = {
     "apply": ("CREATE FUNCTION", "CREATE TABLE", "CREATE INDEX", "ALTER TABLE"),
     "rollback": ("DROP TABLE", "DROP FUNCTION"),
+    "keep": ("CREATE SCHEMA", "ALTER TABLE", "CREATE TABLE"),
+    "restore-kept": ("DROP TABLE", "ALTER TABLE", "DROP SCHEMA"),
 }
 LAST = {command: places[-1] for command, places in COMMANDS.items()}
+WAITS = {command: SIX_WAIT if command == "keep" else USERS_WAIT for command in COMMANDS}
+BY_YOYO = ("apply", "rollback", "keep")
 # What strikes, and where. After the commands of apply, every_statement does SIGKILL and Ctrl-C.
-BOTH = ("apply", "rollback")
 CASES = [
-    *((c, p, "SIGKILL") for c in BOTH for p in (USERS_WAIT, COMMIT, MARK)),
-    *((c, p, "Ctrl-C") for c in BOTH for p in (USERS_WAIT, MARK)),
-    *(("rollback", p, how) for p in COMMANDS["rollback"] for how in ("SIGKILL", "Ctrl-C")),
-    *((c, p, "session terminated") for c in BOTH for p in (*COMMANDS[c], USERS_WAIT, COMMIT)),
-    *((c, p, "bookkeeping session terminated") for c in BOTH for p in (USERS_WAIT, MARK)),
-    *((c, p, "server stopped") for c in BOTH for p in (*COMMANDS[c], USERS_WAIT, COMMIT, MARK)),
-]
+    *((c, p, "SIGKILL") for c in COMMANDS for p in (WAITS[c], COMMIT)),
+    *((c, WAITS[c], "Ctrl-C") for c in COMMANDS),
+    *((c, MARK, how) for c in BY_YOYO for how in ("SIGKILL", "Ctrl-C")),
+    *((c, p, how) for c in COMMANDS if c != "apply" for p in COMMANDS[c]
+      for how in ("SIGKILL", "Ctrl-C")),
+    *((c, p, "session terminated") for c in COMMANDS for p in (*COMMANDS[c], WAITS[c], COMMIT)),
+    *((c, p, "bookkeeping session terminated") for c in BY_YOYO for p in (WAITS[c], MARK)),
+    *((c, p, "server stopped") for c in COMMANDS for p in (*COMMANDS[c], WAITS[c], COMMIT)),
+    *((c, MARK, "server stopped") for c in BY_YOYO),
+]  # fmt: skip
 if sys.platform == "linux":  # where one process can take the disk from another
     CASES += [("apply", p, "disk full") for p in COMMANDS["apply"][:-1]]
-    CASES += [(c, LAST[c], "disk full for the WAL") for c in BOTH]
+    CASES += [(c, LAST[c], "disk full for the WAL") for c in COMMANDS]
 # These strike everything that runs on the server, so each is done once, after all others.
 ALL_AT_ONCE = ("server stopped", "disk full for the WAL")
 SETTINGS = {
@@ -111,14 +121,14 @@ SETTINGS = {
 
 @dataclass
 class Ground:
-    """A server with the templates before_apply and before_rollback, and the dumps expected."""
+    """A server with a template before each command, and the dumps expected."""
 
     server: Server
     dumps: dict[str, str]
 
     @contextmanager
     def database(self, command: str) -> Iterator[Database]:
-        with clone(self.server, f"before_{command}") as database:
+        with clone(self.server, f"before_{command.replace('-', '_')}") as database:
             if command == "rollback":
                 database.environment = {"PGOPTIONS": "-c property_v2.allow_data_loss=on"}
             yield database
@@ -131,20 +141,33 @@ def ground(server: Server) -> Iterator[Ground]:
         unmigrated.superuser(STRIKE)
         unmigrated.execute(USERS)
         assert unmigrated.yoyo("list").returncode == 0  # makes its own tables
-        dumps = {"unmigrated": unmigrated.dump()}
+        dumps = {"unmigrated": dump(unmigrated)}
         migrated = stack.enter_context(clone(server, "before_apply", "before_rollback"))
         assert migrated.yoyo("apply").returncode == 0
-        dumps["migrated"] = migrated.dump()
+        dumps["migrated"] = dump(migrated)
         migrated.execute(ROWS)
-        dumps["with rows"] = migrated.dump()
+        dumps["with rows"] = dump(migrated)
+        stack.enter_context(clone(server, "before_rollback", "before_keep"))
+        kept = stack.enter_context(clone(server, "before_rollback", "before_restore_kept"))
+        assert kept.yoyo("rollback").returncode == 0
+        dumps["kept"] = dump(kept)
+        assert kept.yoyo("apply").returncode == 0
+        dumps["kept and migrated"] = dump(kept)
         yield Ground(server, dumps)
 
 
-def yoyo_process(arguments: tuple[str, ...], environment: dict[str, str], stderr: Path) -> None:
+def dump(database: Database) -> str:
+    """Without the row that says since when tables are kept."""
+    return database.dump("-T", "property_v2_kept.kept")
+
+
+def process(arguments: tuple[str, ...], environment: dict[str, str], stderr: Path) -> None:
     os.dup2(os.open(stderr, os.O_WRONLY | os.O_CREAT | os.O_TRUNC), 2)
     os.environ.clear()
     os.environ.update(environment)
     os.chdir(PROJECT)
+    if "--batch" not in arguments:
+        sys.exit(operations_main(arguments))
     sys.exit(yoyo_main(arguments))
 
 
@@ -161,16 +184,20 @@ asking = threading.Lock()
 
 
 class Yoyo:
-    """A running yoyo, in a process of its own."""
+    """A running yoyo, or one of our operations, in a process of its own."""
 
-    def __init__(self, database: Database, *arguments: str, **environment: str) -> None:
+    def __init__(
+        self, database: Database, *arguments: str, ours: bool = False, **environment: str
+    ) -> None:
         _, *arguments = database.yoyo_command(*arguments)
+        if ours or arguments[0] == "restore-kept":
+            arguments.remove("--batch")
         handle, name = tempfile.mkstemp()
         os.close(handle)
         self.stderr = Path(name)
         environment = database.env(**environment)
         self.process = processes.Process(
-            target=yoyo_process, args=(arguments, environment, self.stderr)
+            target=process, args=(arguments, environment, self.stderr)
         )
         with asking:
             self.process.start()
@@ -194,7 +221,9 @@ class Yoyo:
 class Held:
     """A run of yoyo that is held up: after a command, or at one of HOLDS."""
 
-    def __init__(self, database: Database, command: str, place: str | int) -> None:
+    def __init__(
+        self, database: Database, command: str, place: str | int, ours: bool = False
+    ) -> None:
         self.database, self.command, self.place = database, command, place
         self.holder = database.connect("postgres")
         self.holder.execute("BEGIN")
@@ -204,7 +233,8 @@ class Held:
             "-c strike.commit=on" if place == COMMIT else "",
             "-c strike.at=" + str(place).replace(" ", r"\ "),
         ]
-        self.run = Yoyo(database, command, PGOPTIONS=" ".join(options))
+        verb = "rollback" if command == "keep" else command
+        self.run = Yoyo(database, verb, ours=ours, PGOPTIONS=" ".join(options))
         self.pid = self._held_up()
 
     def _held_up(self) -> int | None:
@@ -213,8 +243,10 @@ class Held:
         where = f"{pid} = ANY(pg_blocking_pids(pid))"
         if self.place == COMMIT:
             where = "wait_event = 'SyncRep'"
+        deadline = time.monotonic() + 60
         with self.database.connect("postgres") as watcher:
             while True:
+                assert time.monotonic() < deadline, f"it does not come to {self.place}"
                 ended = self.run.exit_code() is not None
                 found = watcher.execute(
                     "SELECT pid FROM pg_stat_activity"
@@ -263,19 +295,23 @@ def check_state(database: Database, verdict: str, lock: str) -> None:
     code, found = database.state()
     assert found[MIGRATION]["found"].split(":")[0] == verdict
     assert found["yoyo lock"]["found"].startswith(lock)
-    assert code == (0 if (verdict, lock) == ("applied", "free") else 1)
+    is_kept = "kept tables" in found
+    assert is_kept == database.value("SELECT to_regnamespace('property_v2_kept') IS NOT NULL")
+    assert code == (0 if (verdict, lock, is_kept) == ("applied", "free", False) else 1)
 
 
 def follow_the_way_out(database: Database) -> None:
     """Runs what state advises until it has no more to say and exits with 0."""
-    for _ in range(4):
+    for _ in range(5):
         code, found = database.state()
         if code == 0:
             return
         # The lock first: it stops every other command.
-        advice = "\n".join(found[c]["what_to_do"] or "" for c in ("yoyo lock", MIGRATION))
-        command = re.search(r"yoyo (apply|break-lock|(un)?mark -m \S+)$", advice, re.M)
-        code, message = Yoyo(database, *command[0].split()[1:]).wait()
+        subjects = [c for c in ("yoyo lock", MIGRATION, "kept tables") if c in found]
+        advice = "\n".join(found[c]["what_to_do"] or "" for c in subjects)
+        command = re.search(r"(yoyo|operations) (break-lock|(un)?mark -m \w+|[a-z-]+) -d ", advice)
+        command = command[2].replace("migrate", "apply").split()
+        code, message = Yoyo(database, *command).wait()
         assert code == 0, message
     raise AssertionError(f"no way out: {found}")
 
@@ -285,7 +321,8 @@ def strike(held: Held, how: str) -> None:
         held.run.process.kill()
         if held.place == COMMIT:
             # It cannot notice: the commit is on disk already, and waits for the standby.
-            found = held.database.state()[1][MIGRATION]
+            subject = "kept tables" if held.command == "restore-kept" else MIGRATION
+            found = held.database.state()[1][subject]
             assert f"running now: pid {held.pid} of bestays" in found["found"]
             held.database.execute(found["what_to_do"].split(": ", 1)[1])
         if held.place != MARK:
@@ -314,19 +351,28 @@ def aftermath(ground: Ground, held: Held, how: str) -> None:
         ("apply", True): ("committed but not marked", "migrated"),
         ("rollback", False): ("applied", "with rows"),
         ("rollback", True): ("marked but objects missing", "unmigrated"),
+        ("keep", False): ("applied", "with rows"),
+        ("keep", True): ("marked but objects missing", "kept"),
+        ("restore-kept", False): ("applied", "kept and migrated"),
+        ("restore-kept", True): ("applied", "with rows"),
     }[command, committed]
-    assert database.dump() == ground.dumps[left]
+    assert dump(database) == ground.dumps[left]
     locked = how in ("SIGKILL", "bookkeeping session terminated", *ALL_AT_ONCE)
+    locked = locked and command in BY_YOYO
     check_state(database, verdict, "left behind by" if locked else "free")
     follow_the_way_out(database)
-    assert database.dump() == ground.dumps["with rows" if verdict == "applied" else "migrated"]
+    has_rows = verdict == "applied" or command == "keep"
+    assert dump(database) == ground.dumps["with rows" if has_rows else "migrated"]
 
 
 @contextmanager
 def held(ground: Ground, case: tuple[str, str, str]) -> Iterator[Held]:
-    command, place, _ = case
+    command, place, how = case
+    # While it takes a NOTICE of the server, psycopg2 alone loses a Ctrl-C; our commands wait for
+    # the server in Python.
+    ours = (command, how) == ("keep", "Ctrl-C")
     with ground.database(command) as database:
-        run = Held(database, command, place)
+        run = Held(database, command, place, ours)
         try:
             assert run.pid, run.run.wait()
             yield run
@@ -334,6 +380,11 @@ def held(ground: Ground, case: tuple[str, str, str]) -> Iterator[Held]:
             run.release()
             run.run.process.kill()
             run.run.wait()
+            # One that waits for a standby would not let the database be dropped.
+            database.superuser(
+                "SELECT pg_terminate_backend(pid, 10000) FROM pg_stat_activity"
+                " WHERE datname = current_database() AND pid <> pg_backend_pid()"
+            )
 
 
 def one(ground: Ground, case: tuple[str, str, str]) -> None:
@@ -525,13 +576,12 @@ class Operations:
 # Holds an import up in the middle of its rows. Its foreign keys to users, checked at its end, are
 # held up by a lock on the user.
 HOLD_IMPORT = """
-CREATE FUNCTION hold() RETURNS trigger LANGUAGE plpgsql AS $$
+CREATE FUNCTION hold(title text) RETURNS boolean LANGUAGE plpgsql AS $$
 BEGIN
-    PERFORM pg_advisory_xact_lock(1);
-    RETURN NEW;
+    IF title = '7000' THEN PERFORM pg_advisory_xact_lock(1); END IF;
+    RETURN true;
 END $$;
-CREATE TRIGGER hold BEFORE INSERT ON properties FOR EACH ROW WHEN (new.title = '7000')
-EXECUTE FUNCTION hold();
+ALTER TABLE properties ADD CONSTRAINT hold CHECK (hold(title));
 """
 IMPORT_HOLDS = {
     "rows": "SELECT pg_advisory_xact_lock(1)",

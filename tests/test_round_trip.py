@@ -104,32 +104,6 @@ def test_a_different_function_is_never_overwritten(unmigrated):
     assert unmigrated.dump() == before
 
 
-def test_a_view_on_the_tables_stops_the_rollback(migrated):
-    migrated.execute("CREATE VIEW published AS SELECT * FROM properties WHERE is_published")
-    before = migrated.dump()
-    done = migrated.yoyo("rollback")
-    assert done.returncode != 0
-    assert "view published depends on table properties" in done.stderr
-    assert migrated.dump() == before
-
-
-def test_rollback_refuses_to_lose_rows(migrated):
-    migrated.execute("INSERT INTO amenities (id, category) VALUES ('wifi', 'interior')")
-    migrated.execute(
-        "INSERT INTO amenity_translations (amenity_id, locale, name)"
-        " VALUES ('wifi', 'en', 'Wi-Fi'), ('wifi', 'th', 'ไวไฟ')"
-    )
-    before = migrated.dump()
-    done = migrated.yoyo("rollback")
-    assert done.returncode != 0
-    assert "would delete rows: 1 amenities, 2 amenity_translations" in done.stderr
-    assert "make export-data" in done.stderr
-    assert migrated.dump() == before
-    assert "A         0001_property_v2" in migrated.yoyo("list").stdout
-    roll_back(migrated, PGOPTIONS="-c property_v2.allow_data_loss=on")
-    assert not migrated.tables()
-
-
 def test_only_the_local_database_allows_the_loss(server, migrated):
     allowed = "SELECT current_setting('property_v2.allow_data_loss', true)"
     assert migrated.value(allowed) is None

@@ -1,5 +1,6 @@
--- The sessions at work on this database that belong to a run of a migration: the files themselves
--- set application_name for as long as they run, and yoyo's bookkeeping names its tables.
+-- The sessions at work on this database that belong to a migration, its rollback, or what became of
+-- kept tables: the files themselves set application_name for as long as they run, and yoyo's
+-- bookkeeping names its tables.
 SELECT
     a.pid,
     a.application_name,
@@ -13,7 +14,7 @@ WHERE
     AND a.pid <> pg_backend_pid()
     AND a.application_name NOT IN ('python -m validation', 'python -m operations')
     AND (
-        a.application_name ~ '^\d{4}_' OR a.application_name LIKE '%yoyo%'
+        a.application_name ~ '^\d{4}_|_kept[.]sql$' OR a.application_name LIKE '%yoyo%'
         OR a.query LIKE '%yoyo%'
     )
 ORDER BY a.pid;

@@ -92,10 +92,15 @@ def states(connection: Connection) -> list[State]:
         way_out = "Update this checkout: the database is ahead of it."
         found = f"{UNKNOWN}: there is no such file"
         result.append(State(migration, "fail", found, way_out, UNKNOWN))
-    result += [_lock(connection, lock, sessions) for lock in locks[:1]] or [
+    of_yoyo = [s for s in sessions if not s.application_name.endswith("_kept.sql")]
+    result += [_lock(connection, lock, of_yoyo) for lock in locks[:1]] or [
         State("yoyo lock", "pass", "free", None, "free")
     ]
-    if found := kept(connection):
+    moving = next((s for s in sessions if s.application_name.endswith("_kept.sql")), None)
+    if moving:
+        way_out = f"Wait for it; to stop it: SELECT pg_terminate_backend({moving.pid});"
+        result.append(State("kept tables", "fail", f"{RUNNING}: {moving.who}", way_out, RUNNING))
+    elif found := kept(connection):
         new = row_counts(connection, found.counts)
         way_out = f"to give them up: {connection.ours('drop-kept')}"
         if any(new.values()):

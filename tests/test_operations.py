@@ -56,6 +56,12 @@ class Operator:
             "make", *arguments, cwd=self.checkout, PATH=path, **self.environment
         )
 
+    def start_make(self, *arguments: str):
+        path = f"{self.checkout / 'bin'}:{PROJECT / '.venv/bin'}"
+        return self.database.start(
+            "make", "-C", str(self.checkout), *arguments, PATH=path, **self.environment
+        )
+
     def run(self, *arguments: str, **environment: str):
         return self.database.run(
             "python", "-m", "operations", *arguments, "-d", "postgresql://",

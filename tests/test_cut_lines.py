@@ -1,0 +1,185 @@
+"""A client that falls silent keeps nobody waiting, and a server that does holds no command up."""
+
+from __future__ import annotations
+
+import os
+import re
+import select
+import signal
+import socket
+import threading
+import time
+from collections.abc import Iterator
+from contextlib import ExitStack, contextmanager, suppress
+
+import psycopg
+import pytest
+
+from local_postgres.server import Server
+from validation.database import Unusable, connect
+
+from .conftest import MIGRATIONS, PROJECT, Database, clone
+from .conftest import newest as server  # noqa: F401
+from .test_operations import Operator, checkout, fill  # noqa: F401
+
+# What is stopped, on which template, and what prepares the database
+SILENT = {
+    "apply": ("unmigrated", ("yoyo", "apply", "--batch")),
+    "rollback": ("migrated", ("yoyo", "rollback", "--batch")),
+    "dry-run": ("unmigrated", ("python", "-m", "validation", "dry-run")),
+    "restore-kept": ("migrated", ("python", "-m", "operations", "restore-kept")),
+    "drop-kept": ("migrated", ("python", "-m", "operations", "drop-kept", "--yes")),
+}
+OURS = "application_name ~ '^0001|_kept.sql$'"
+
+
+def wait_until(database: Database, sql: str, what: str) -> None:
+    deadline = time.monotonic() + 60
+    while not database.superuser(f"{sql} AND datname = current_database()"):
+        assert time.monotonic() < deadline, f"waited a minute for {what}"
+        time.sleep(0.05)
+
+
+def test_the_server_ends_a_session_whose_client_was_stopped_with_the_lock_in_its_hands(server):  # noqa: F811
+    """Each is stopped while it waits for users, gets its lock then, and never commits."""
+    with ExitStack() as stack:
+        stopped = []
+        for name, (template, command) in SILENT.items():
+            database = stack.enter_context(clone(server, template))
+            if "kept" in name:
+                fill(database)
+                assert database.yoyo("rollback").returncode == 0
+                assert database.yoyo("apply").returncode == 0
+            before = database.dump()
+            with database.connect() as blocker, blocker.transaction():
+                blocker.execute("LOCK TABLE users IN ROW EXCLUSIVE MODE")
+                run = database.start(*command, "-d", database.url)
+                stack.callback(run.kill)
+                in_a_try = f"{OURS} AND wait_event IN ('relation', 'PgSleep')"
+                wait_until(database, f"SELECT 1 FROM pg_stat_activity WHERE {in_a_try}", "a try")
+                os.kill(run.pid, signal.SIGSTOP)
+            wait_until(
+                database, "SELECT 1 FROM pg_locks JOIN pg_stat_activity AS a USING (pid) WHERE"
+                " relation = 'users'::regclass AND mode ~ 'Exclusive' AND a.state LIKE 'idle in%'",
+                f"{name} to have its lock",
+            )  # fmt: skip
+            stopped.append((name, database, run, before))
+        for name, database, run, before in stopped:
+            with database.connect(options="-c statement_timeout=60s") as another:
+                another.execute("UPDATE users SET full_name = full_name")
+            os.kill(run.pid, signal.SIGCONT)
+            output, message = run.communicate(timeout=60)
+            assert run.returncode != 0, output
+            assert "idle-in-transaction timeout" in message or "server closed" in message
+            assert database.dump() == before, name
+
+
+@pytest.fixture(scope="module")
+def tcp(tmp_path_factory) -> Iterator[Database]:
+    """A server that listens on the loopback address, too."""
+    server = Server(18, tmp_path_factory.mktemp("data") / "data")
+    with socket.socket() as free:
+        free.bind(("127.0.0.1", 0))
+        port = free.getsockname()[1]
+    server.start({"listen_addresses": "127.0.0.1", "port": str(port), "fsync": "off"})
+    yield port
+    server.stop("immediate")
+
+
+FILES = [*MIGRATIONS.glob("*.sql"), PROJECT / "operations" / "transaction.sql"]
+
+
+@pytest.mark.parametrize("file", FILES, ids=lambda file: file.name)
+def test_the_server_is_told_to_notice_a_lost_line(tcp, file):
+    with psycopg.connect(f"host=127.0.0.1 port={tcp} user=postgres dbname=postgres") as session:
+        for statement in re.findall(r"(?m)^SET LOCAL tcp_.*;", file.read_text()):
+            session.execute(statement)
+        settings = ("keepalives_idle", "keepalives_interval", "keepalives_count", "user_timeout")
+        found = [session.execute(f"SHOW tcp_{s}").fetchone()[0] for s in settings]
+    assert found == ["5", "2", "3", "11000"]
+
+
+def test_our_connections_notice_a_lost_line(tcp):
+    connection = connect(f"postgresql://postgres@127.0.0.1:{tcp}/postgres")
+    try:
+        with socket.socket(fileno=os.dup(connection.fileno())) as line:
+            options = (socket.TCP_KEEPIDLE, socket.TCP_KEEPINTVL, socket.TCP_KEEPCNT)
+            assert [line.getsockopt(socket.IPPROTO_TCP, o) for o in options] == [5, 2, 3]
+            assert line.getsockopt(socket.IPPROTO_TCP, socket.TCP_USER_TIMEOUT) == 11000
+        connection.silence = 0.5
+        with pytest.raises(Unusable, match="has not answered"), connection.cursor() as cursor:
+            cursor.execute("SELECT pg_sleep(60)")
+    finally:
+        connection.close()
+
+
+@contextmanager
+def line(port: int) -> Iterator[tuple[int, threading.Event, threading.Event]]:
+    """A port that leads to another, an event that cuts it off without a word, and: it was cut."""
+    cut, silent = threading.Event(), threading.Event()
+    with socket.create_server(("127.0.0.1", 0)) as listener, ExitStack() as stack:
+
+        def forward() -> None:
+            with suppress(OSError):
+                here, _ = listener.accept()
+                there = socket.create_connection(("127.0.0.1", port))
+                stack.callback(here.close), stack.callback(there.close)
+                while True:
+                    for ready in select.select([here, there], [], [], 0.1)[0]:
+                        if cut.is_set():
+                            silent.set()
+                            return
+                        (there if ready is here else here).sendall(ready.recv(65536))
+
+        thread = threading.Thread(target=forward, daemon=True)
+        thread.start()
+        yield listener.getsockname()[1], cut, silent
+    thread.join(10)
+
+
+@pytest.mark.parametrize("how", ["SIGINT", "SIGTERM", "SIGHUP"])
+def test_a_command_whose_server_is_silent_listens_to_signals(tcp, newest, how):
+    database = Database(newest, "postgres")
+    with line(tcp) as (port, cut, silent):
+        url = f"postgresql://postgres@127.0.0.1:{port}/postgres?sslmode=disable&gssencmode=disable"
+        with psycopg.connect(f"host=127.0.0.1 port={tcp} user=postgres dbname=postgres") as holder:
+            holder.autocommit = True
+            run = database.start("python", "-m", "validation", "monitoring", "-d", url)
+            while not holder.execute(
+                "SELECT 1 FROM pg_stat_activity WHERE application_name ~ 'python'"
+            ).fetchone():
+                assert run.poll() is None, run.stderr.read()
+            cut.set()
+            assert silent.wait(60)
+            os.kill(run.pid, getattr(signal, how))
+            _, message = run.communicate(timeout=30)
+    assert run.returncode == 2
+    assert message == "Interrupted. Nothing was changed.\n"
+
+
+# The end of a terminal reaches all that runs in it, the end of a job make alone.
+@pytest.mark.parametrize(
+    ("who", "how"), [("make", "SIGTERM"), ("python", "SIGTERM"), ("python", "SIGHUP")]
+)
+def test_a_signal_to_make_or_python_ends_the_rollback_with_them(checkout, migrated, who, how):  # noqa: F811
+    operator = Operator(checkout, migrated)
+    before = migrated.dump()
+    with migrated.connect() as blocker, blocker.transaction():
+        blocker.execute("LOCK TABLE users IN ROW EXCLUSIVE MODE")
+        run = operator.start_make("rollback-test")
+        wait_until(
+            migrated, f"SELECT 1 FROM pg_stat_activity WHERE {OURS}", "the rollback to be at work"
+        )
+        pid = run.pid
+        if who == "python":
+            pid = int(migrated.value("SELECT pid FROM yoyo_lock"))
+        os.kill(pid, getattr(signal, how))
+        _, message = run.communicate(timeout=60)
+        wait_until(
+            migrated, "SELECT 1 FROM pg_database WHERE NOT EXISTS (SELECT FROM pg_stat_activity"
+            f" WHERE {OURS} AND datname = current_database())", "its sessions to end",
+        )  # fmt: skip
+    assert run.returncode != 0
+    assert "Interrupted. make state-test says where things stand." in message
+    assert migrated.dump() == before
+    assert migrated.state()[0] == 0

@@ -20,7 +20,7 @@ help: ## this list
 # libpq's variables of a shell may be about another database, and would fill what a target leaves
 # open: they do not reach the local one; where an environment is named, those of a place do not.
 PLACE := PGSERVICE PGHOST PGHOSTADDR PGPORT PGDATABASE PGUSER
-LIBPQ := $(strip $(foreach v,$(filter PG%,$(.VARIABLES)),$(if $(filter env%,$(origin $v)),$v)))
+LIBPQ := $(strip $(foreach v,$(filter PG%,$(.VARIABLES)),$(if $(filter env% command,$(origin $v)),$v)))
 locally := unset $(LIBPQ) PG;
 define ignored
 $(if $(LIBPQ),@echo "Not used for the local database: $(LIBPQ) of this shell;" \
@@ -73,6 +73,7 @@ sample-data: start ## N bilingual listings in the local database (N=10000)
 	@$(locally) $(in_venv) exec python -m operations sample-data $(N)
 
 psql: start ## the local database in psql
+	$(ignored)
 	@$(locally) $(in_venv) exec python -m local_postgres psql
 
 stop: ## stop the local server

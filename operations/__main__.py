@@ -72,21 +72,16 @@ def rollback(target: Target, arguments) -> None:
     if not applied:
         print("Nothing to roll back: no migration is applied.")
         return
-    before = state.kept(target.connection)
+    kept = [s.found for s in states if s.check == "kept tables"]
     target.yoyo("rollback")
     states = state.states(target.connection)
     (left,) = (s for s in states if s.check == applied[-1].check)
     if left.verdict != state.NOT_APPLIED:
         raise Failed(f"{left.check} is {left.found}. {left.what_to_do}")
     print(f"{left.check} is rolled back.")
-    if (kept := state.kept(target.connection)) and kept != before:
-        print(f"Kept in schema {state.KEPT_SCHEMA}: {state.listed(kept.counts)}.")
-        print("They come back with:")
-        ours = target.connection.ours
-        print(f"  {ours('migrate')} && {ours('restore-kept')}")
-        for s in states:
-            if s.found.startswith("publication"):
-                print(f"Look at {s.found}. {s.what_to_do}")
+    for s in states:
+        if s.check == "kept tables" and s.found not in kept:
+            print(f"Kept in schema {state.KEPT_SCHEMA}: {s.found}\n  {s.what_to_do}")
 
 
 def restore_kept(target: Target, arguments) -> int:
@@ -157,7 +152,10 @@ def export_data(target: Target, arguments) -> None:
             (snapshot,) = cursor.fetchone()
         counts = state.row_counts(connection, state.TABLES)
         if hidden := [table for table, count in counts.items() if count is None]:
-            raise Unusable(f"Not exported: this role may not read all rows of {hidden[0]}.")
+            raise Unusable(
+                f"Not exported: this role may not read all rows of {hidden[0]} (row security, or no "
+                "SELECT). Export as a role that may."
+            )
         if not any(counts.values()):
             print("Nothing to export: the tables are " + ("empty." if counts else "not there."))
             return
@@ -171,7 +169,7 @@ def export_data(target: Target, arguments) -> None:
             whose["exported_at"] = datetime.now(timezone.utc).isoformat()
             (path / MANIFEST).write_text(json.dumps(whose, indent=2))
     finally:
-        if not connection.closed:
+        with contextlib.suppress(psycopg2.Error):  # it may be lost, which is said already
             connection.rollback()
 
 
@@ -183,10 +181,12 @@ def import_data(target: Target, arguments) -> None:
     if any(there.values()):
         raise Unusable(f"Not imported: the tables are not empty, they hold {state.listed(there)}.")
     with target.connection.cursor() as cursor:
-        cursor.execute("SELECT has_column_privilege(to_regclass('public.users'), 'id', 'SELECT')")
-        if cursor.fetchone() == (False,):
-            role = target.connection.info.user
-            raise Unusable(f"An import looks for users: GRANT SELECT (id) ON users TO {role};")
+        cursor.execute(
+            "SELECT format('GRANT SELECT (id) ON users TO %I;', current_user)"
+            " WHERE NOT has_column_privilege(to_regclass('public.users'), 'id', 'SELECT')"
+        )
+        if grant := cursor.fetchone():
+            raise Unusable(f"An import looks for users: {grant[0]}")
     target.connection.rollback()
     programs = target.programs
     print(
@@ -259,13 +259,12 @@ def _export(target: Target, source: str | None) -> tuple[Path, dict]:
 
 
 def _manifest(path: Path) -> dict:
-    keys = ("system_identifier", "host", "database", "exported_at", "row_counts", "migrations")
-    try:
-        manifest = json.loads((path / MANIFEST).read_text())
-        if all(key in manifest for key in keys):
-            return manifest
-    except (OSError, ValueError):
-        pass
+    keys = {"system_identifier", "host", "database", "exported_at", "row_counts", "migrations"}
+    with contextlib.suppress(OSError, ValueError, TypeError, AttributeError):
+        manifest = json.loads((path / MANIFEST).read_text(encoding="utf-8"))
+        if manifest.keys() >= keys and datetime.fromisoformat(manifest["exported_at"]):
+            if sum(manifest["row_counts"].values()):
+                return manifest
     raise Unusable(f"{path} is no export: {MANIFEST} is missing in it or cut. Name another.")
 
 
@@ -323,7 +322,11 @@ def main(argv: list[str] | None = None) -> int:
         otherwise.append("Look at -d.")
         target = Target(arguments.database)
         otherwise[0] = f"{target.connection.ours('state')} says where things stand."
-        return arguments.run(target, arguments)
+        try:
+            return arguments.run(target, arguments)
+        except psycopg2.errors.LockNotAvailable as error:  # to look was in vain already
+            target.connection.rollback()
+            raise Unusable(f"The database refused: {target.reason(error, reads=True)}") from error
 
     return exit_code(command, lambda: otherwise[0])
 

@@ -26,6 +26,7 @@ DECLARE
     );
     one_table regclass;
     holds_rows boolean;
+    in_the_way text;
     one record;
     undo text := '';
 BEGIN
@@ -40,7 +41,20 @@ BEGIN
             EXIT;
         EXCEPTION WHEN lock_not_available OR deadlock_detected THEN
             IF try = 80 THEN
-                RAISE;
+                SELECT string_agg(DISTINCT format(
+                    '%s (%s, %s)', coalesce('pid ' || l.pid, 'a prepared transaction'),
+                    coalesce(a.usename, a.backend_type, 'a background process'),
+                    coalesce(nullif(a.application_name, ''), 'no application name')
+                ), ', ')
+                INTO in_the_way
+                FROM pg_locks AS l
+                LEFT JOIN pg_stat_activity AS a ON l.pid = a.pid
+                WHERE l.relation = ANY(tables) AND l.granted
+                    AND l.pid IS DISTINCT FROM pg_backend_pid()
+                    AND l.database = (SELECT oid FROM pg_database WHERE datname = current_database());
+                RAISE EXCEPTION 'no lock on the tables within a minute; in the way: %',
+                    coalesce(in_the_way, 'nobody any more')
+                    USING ERRCODE = 'lock_not_available';
             END IF;
             PERFORM pg_sleep(least(try * 0.1, 0.7));
         END;

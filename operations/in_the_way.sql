@@ -1,11 +1,15 @@
--- Whom a restore, a drop, an import or a backup waits for: who holds users, kept tables or the new
--- ones of the same names, and who locked any other table exclusively.
+-- Whom a restore, a drop or a backup waits for: who holds users, kept tables or the new ones of the
+-- same names, and who locked any other table exclusively, which is what a backup waits for.
 -- Run         psql -X -f operations/in_the_way.sql
-SELECT DISTINCT
+SELECT
     a.application_name,
     coalesce('pid ' || l.pid, 'prepared transaction ' || p.gid) AS in_the_way,
     coalesce(a.usename, p.owner, a.backend_type, 'a background process') AS user_name,
-    date_trunc('second', clock_timestamp() - coalesce(a.xact_start, p.prepared)) AS open_for
+    coalesce(
+        date_trunc('second', clock_timestamp() - coalesce(a.xact_start, p.prepared))::text,
+        'a time this role may not see'
+    ) AS open_for,
+    bool_or(l.mode = 'AccessExclusiveLock' AND c.relkind IN ('r', 'p')) AS shuts_out_readers
 FROM pg_locks AS l
 INNER JOIN pg_database AS d ON l.database = d.oid
 LEFT JOIN pg_class AS c ON l.relation = c.oid
@@ -27,4 +31,5 @@ WHERE
             WHERE k.relnamespace = to_regnamespace('property_v2_kept')
         )
     )
+GROUP BY a.application_name, in_the_way, user_name, open_for
 ORDER BY in_the_way;

@@ -9,7 +9,6 @@ import contextlib
 import logging
 import os
 import re
-import shutil
 import signal
 import subprocess
 import sys
@@ -68,7 +67,7 @@ class Target:
         service = re.search(r"[?&]service=([^&]+)", self.connection.url or "")
         self.name = service[1] if service else info.dbname
         given.pop("service", None)
-        given = {k: v for k, v in given.items() if v and DEFAULTS.get(k) != v}
+        given = {k: v for k, v in given.items() if v}
         if "," in given.get("host", ""):  # of several, the one that was reached
             given.pop("hostaddr", None)
             given["host"], given["port"] = info.host, str(info.port)
@@ -137,7 +136,8 @@ class Target:
         Raises:
             Failed: it ended with an error; the text has its message.
         """
-        there = ("-d", make_dsn(**self.parameters)) if here else ()
+        given = {k: v for k, v in self.parameters.items() if DEFAULTS.get(k) != v}
+        there = ("-d", make_dsn(**given)) if here else ()
         process = subprocess.Popen(
             [str(program), *map(str, arguments), *there], env=self.environment, text=True,
             stdout=subprocess.PIPE, stderr=subprocess.PIPE, **options,
@@ -160,7 +160,7 @@ class Target:
             name = signal.Signals(-process.returncode).name
             raise Failed(f"{doing} failed: {Path(program).name} was ended by {name}.")
         if process.returncode:
-            raise Failed(f"{doing} failed: {self._reason(message)}")
+            raise Failed(f"{doing} failed: {self.reason(message)}")
         return output
 
     def _progress(self) -> str:
@@ -173,16 +173,22 @@ class Target:
             return line
         return ""
 
-    def _reason(self, error: object) -> str:
+    def reason(self, error: object, reads: bool = False) -> str:
         """What a program or the server said, and for a lock that was not to be had, who has it."""
         reason = sentence(error) or "it did not say why"
-        if "lock timeout" in reason or "no lock on" in reason:
-            with self.connection.cursor() as cursor:
+        reads = reads or "LOCK TABLE" in str(error)  # by pg_dump
+        waited = reads or "lock timeout" in reason or "no lock on" in reason
+        if waited and "; in the way: " not in reason:
+            with contextlib.suppress(psycopg2.Error), self.connection.cursor() as cursor:
                 cursor.execute((HERE / "in_the_way.sql").read_text(encoding="utf-8"))
                 found = [f"{who} ({user}, {application or 'no application name'}, open for {age})"
-                         for application, who, user, age in cursor]  # fmt: skip
-            self.connection.rollback()
-            reason += f". In the way: {', '.join(found) or 'nobody any more'}"
+                         for application, who, user, age, shuts_out_readers in cursor
+                         if shuts_out_readers or not reads]  # fmt: skip
+                self.connection.rollback()
+                reason += f". In the way: {', '.join(found) or 'nobody any more'}"
+        # What SQL says of the local database holds for this one.
+        ours = r"\bmake (migrate|[a-z]+-kept)\b"
+        reason = re.sub(ours, lambda match: self.connection.ours(match[1]), reason)
         return reason if reason.endswith(";") else f"{reason}."  # a statement, to be pasted
 
     def session(self) -> Connection:
@@ -212,7 +218,7 @@ class Target:
         except psycopg2.Error as error:
             if interrupted(error):
                 raise KeyboardInterrupt from error
-            raise Failed(f"{doing} failed: {self._reason(error)}") from error
+            raise Failed(f"{doing} failed: {self.reason(error)}") from error
         finally:
             session.close()
 
@@ -251,12 +257,13 @@ class Target:
                 session.commit()
             if interrupted(error):
                 raise KeyboardInterrupt from error
-            raise Failed(f"yoyo {command} failed: {self._reason(error)}") from error
+            raise Failed(f"yoyo {command} failed: {self.reason(error)}") from error
 
 
 def _version(program: Path) -> str:
     """Such as 18.4; empty for what is not there, or does not say."""
-    found = shutil.which(program)
-    said = found and subprocess.run([found, "--version"], capture_output=True, text=True).stdout
-    match = re.search(r"\d+\.\d+", said or "")
-    return match[0] if match else ""
+    with contextlib.suppress(OSError, UnicodeDecodeError):  # not there, or of another machine
+        said = subprocess.run([program, "--version"], capture_output=True, text=True).stdout
+        if match := re.search(r"\d+\.\d+", said):
+            return match[0]
+    return ""

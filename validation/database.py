@@ -139,7 +139,8 @@ def connect(url: str | None = None, application_name: str = "python -m validatio
 
     Args:
         url: as `yoyo -d` takes it; the database of yoyo.ini when None. libpq's environment
-            (PGSERVICE, PGPASSFILE, PGOPTIONS, …) holds for what the URL leaves open.
+            (PGSERVICE, PGPASSFILE, PGOPTIONS, …) holds for what the URL leaves open; where it
+            names a host or a service, PGSERVICE and PGHOSTADDR do not, for the whole process.
         application_name: for pg_stat_activity, unless PGAPPNAME names another.
 
     Raises:
@@ -149,6 +150,9 @@ def connect(url: str | None = None, application_name: str = "python -m validatio
         uri = parse_uri(url or settings().get("database", "postgresql://"))
         if uri.scheme not in ("postgresql", "postgres"):
             raise BadConnectionURI
+        if uri.hostname or uri.args.keys() & {"host", "hostaddr", "service"}:
+            for variable in ("PGSERVICE", "PGHOSTADDR"):  # would lead to another place
+                os.environ.pop(variable, None)
         given = {"fallback_application_name": application_name, **KEEPALIVES}
         if "PGCONNECT_TIMEOUT" not in os.environ:
             given["connect_timeout"] = "10"
@@ -200,7 +204,7 @@ def _without_password(url: str) -> str:
     if url == "postgresql://" and "PGSERVICE" in os.environ:
         return f"postgresql://?service={quote(os.environ['PGSERVICE'])}"
     user, at, place = parts.netloc.rpartition("@")
-    query = re.sub(r"&?\bpassword=[^&]*", "", parts.query)
+    query = re.sub(r"&?\b(ssl)?password=[^&]*", "", parts.query)
     netloc = user.partition(":")[0] + at + place
     # urlunsplit drops the slashes of an empty place
     return f"postgresql://{netloc}{urlunsplit(('', '', parts.path, query, ''))}"

@@ -51,7 +51,9 @@ BEGIN
                 LEFT JOIN pg_stat_activity AS a ON l.pid = a.pid
                 WHERE l.relation = ANY(tables) AND l.granted
                     AND l.pid IS DISTINCT FROM pg_backend_pid()
-                    AND l.database = (SELECT oid FROM pg_database WHERE datname = current_database());
+                    AND l.database = (
+                        SELECT oid FROM pg_database WHERE datname = current_database()
+                    );
                 RAISE EXCEPTION 'no lock on the tables within a minute; in the way: %',
                     coalesce(in_the_way, 'nobody any more')
                     USING ERRCODE = 'lock_not_available';

@@ -264,7 +264,7 @@ def test_every_link_resolves(page):
             assert anchor in anchors(target), f"{link} in {page.name}"
 
 
-FOLDERS = "docs|local_postgres|migrations|operations|tests|validation"
+FOLDERS = "benchmark|docs|local_postgres|migrations|operations|queries|tests|validation"
 MADE_HERE = ("local_postgres/data", "migrations/0002")  # by commands that the pages name
 
 

@@ -15,8 +15,8 @@ from local_postgres.server import VERSIONS
 
 from .conftest import PROJECT, Database, clone
 
-QUERIES = PROJECT / "validation" / "queries"
-LOOK_ALIKES = QUERIES / "look_alikes"
+QUERIES = PROJECT / "queries"
+ANTI_PATTERNS = QUERIES / "anti_patterns"
 
 
 def load(database: Database, properties: int) -> None:
@@ -283,8 +283,8 @@ def test_counts(sample, listings):
 OTHER_ROWS = {"11_offset", "53_count_exact", "72_drafts", "80_coverage"}
 
 
-def test_look_alikes_give_the_same_rows(sample):
-    paths = sorted(LOOK_ALIKES.glob("*.sql"))
+def test_anti_patterns_give_the_same_rows(sample):
+    paths = sorted(ANTI_PATTERNS.glob("*.sql"))
     assert len(paths) > len(OTHER_ROWS)
     for path in paths:
         if path.stem not in OTHER_ROWS:
@@ -331,7 +331,7 @@ def test_own_listings_drafts_coverage_and_purge(sample):
         )
         assert expected and ids(sample, sql(name)) == expected, name
     estimated = {row[:2]: row[2] for row in sample.execute(sql("80"))}
-    exact = {row[:2]: row[2] for row in sample.execute(sql("80", LOOK_ALIKES))}
+    exact = {row[:2]: row[2] for row in sample.execute(sql("80", ANTI_PATTERNS))}
     assert estimated.keys() == exact.keys()
     assert all(abs(estimated[key] - exact[key]) <= 5 for key in exact), (estimated, exact)
     old = "deleted_at < current_timestamp - interval '90 days'"

@@ -14,8 +14,7 @@ from pathlib import Path
 import psycopg2
 from psycopg2 import errors
 
-from .checks import HERE
-from .database import Unusable, sentence
+from .database import PROJECT, Unusable, sentence
 from .report import Report, Result
 
 RUNS = 20
@@ -38,7 +37,7 @@ class Measurement(Result):
 
 
 def run(connection: psycopg2.extensions.connection, arguments: argparse.Namespace) -> int:
-    """Measures arguments.files, or every file of validation/queries, and prints the result.
+    """Measures arguments.files, or every file of queries/, and prints the result.
 
     Returns:
         0, or 1 when a query misses its index on a large enough table, or its limit.
@@ -49,7 +48,7 @@ def run(connection: psycopg2.extensions.connection, arguments: argparse.Namespac
     report = Report(arguments.format)
     sizes = _sizes(connection)
     try:
-        for path in arguments.files or sorted((HERE / "queries").glob("*.sql")):
+        for path in arguments.files or sorted((PROJECT / "queries").glob("*.sql")):
             report.add([_measure(connection, path, path.read_text(encoding="utf-8"), sizes)])
     except OSError as error:
         raise Unusable(f"Cannot read {error.filename}: {error.strerror}.") from error

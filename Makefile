@@ -75,7 +75,7 @@ docs: setup ## write the generated pages anew: docs/schema.md, docs/locks.md
 	@$(in_venv) pytest -q tests/test_docs.py -k page_is --write-docs
 
 benchmark: setup ## docs/benchmark.md and its picture, measured here (N=100000)
-	@$(in_venv) python -m tests.benchmark $(N)
+	@$(in_venv) python -m benchmark $(N)
 
 checksums: ## renew migrations/SHA256SUMS after writing a migration
 	@cd migrations && { sha256sum *.sql || shasum -a 256 *.sql; } > SHA256SUMS 2> /dev/null

@@ -107,7 +107,7 @@ class Database:
         )
 
     def state(self) -> tuple[int, dict[str, dict]]:
-        """Exit code and findings of `python -m validation state`, in this process: it runs often."""
+        """Exit code and findings of `python -m validation state`, in this process: it is quick."""
         output = io.TextIOWrapper(io.BytesIO())
         with printing, redirect_stdout(output):
             code = validation(["state", "-d", self.url, "--format", "json"])

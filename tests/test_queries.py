@@ -285,7 +285,7 @@ def test_documents_are_found_the_same_in_both_ways(sample, listings):
 
 
 @pytest.mark.parametrize(
-    "first, following, last_shown",
+    ("first", "following", "last_shown"),
     [
         ("10", "11", "SELECT listing_priority, created_at, id FROM properties WHERE id = %s"),
         ("40", "41", "SELECT rent_price, id FROM properties WHERE id = %s"),

@@ -1,4 +1,4 @@
-"""What a new clone needs: a lock that fits pyproject.toml, and files with the same ends of lines."""
+"""What a new clone needs: a lock that fits pyproject.toml, the same ends of lines everywhere."""
 
 from __future__ import annotations
 

@@ -6,7 +6,7 @@ N        ?= 10000
 
 MAKEFLAGS += --no-print-directory
 .DEFAULT_GOAL := help
-.PHONY: help setup start sample-data psql stop test lint docs benchmark checksums clean
+.PHONY: help setup start sample-data psql stop test lint docs benchmark checksums lock clean
 
 in_venv := . .venv/bin/activate &&
 
@@ -92,7 +92,15 @@ docs: setup ## write the generated pages anew: docs/schema.md, docs/locks.md
 	@$(in_venv) pytest -q tests/test_docs.py -k page_is --write-docs
 
 benchmark: setup ## docs/benchmark.md and its picture, measured here (N=100000)
-	@$(in_venv) python -m tests.benchmark $(N)
+	@$(in_venv) python -m benchmark $(N)
+
+lock: ## renew requirements.lock from pyproject.toml; with UPGRADE=1 to the newest versions
+	@folder=$$(mktemp -d) && trap 'rm -rf "$$folder"' EXIT && \
+	$(PYTHON) -m venv "$$folder" && \
+	"$$folder/bin/pip" install -qq --disable-pip-version-check uv && \
+	"$$folder/bin/uv" pip compile -q pyproject.toml --all-extras --universal --python-version 3.10 \
+		--generate-hashes --no-annotate --no-config --custom-compile-command 'make lock' \
+		$(if $(UPGRADE),--upgrade) -o requirements.lock
 
 checksums: ## renew migrations/SHA256SUMS after writing a migration
 	@cd migrations && { sha256sum *.sql || shasum -a 256 *.sql; } > SHA256SUMS 2> /dev/null

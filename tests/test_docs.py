@@ -222,7 +222,7 @@ def test_every_python_command_exists():
         command
         for page in PAGES
         for command in re.findall(
-            r"python -m ((?:validation|operations|local_postgres|tests\.\w+)(?: [a-z][a-z-]+)?)",
+            r"python -m ((?:validation|operations|local_postgres|benchmark)(?: [a-z][a-z-]+)?)",
             text_without_comments(page),
         )
     }
@@ -264,7 +264,7 @@ def test_every_link_resolves(page):
             assert anchor in anchors(target), f"{link} in {page.name}"
 
 
-FOLDERS = "docs|local_postgres|migrations|operations|tests|validation"
+FOLDERS = "benchmark|docs|local_postgres|migrations|operations|queries|tests|validation"
 MADE_HERE = ("local_postgres/data", "migrations/0002")  # by commands that the pages name
 
 

@@ -6,7 +6,7 @@ N        ?= 10000
 
 MAKEFLAGS += --no-print-directory
 .DEFAULT_GOAL := help
-.PHONY: help setup start sample-data psql stop test lint docs benchmark checksums clean
+.PHONY: help setup start sample-data psql stop test lint renew benchmark clean
 
 in_venv := . .venv/bin/activate &&
 
@@ -71,14 +71,11 @@ test: lint ## lint, then all tests: half of the files beside the others, on two 
 	{ pytest tests/test_[a-o]*.py --basetemp=$$folder/1; failed=$$?; \
 	wait $$! || failed=1; cat $$folder/log; rm -rf $$folder; exit $$failed; }
 
-docs: setup ## write the generated pages anew: docs/schema.md, docs/locks.md
-	@$(in_venv) pytest -q tests/test_docs.py -k page_is --write-docs
+renew: setup ## what is generated from the migrations: checksums, what is expected, pages
+	@$(in_venv) python -m development.renew
 
 benchmark: setup ## docs/benchmark.md and its picture, measured here (N=100000)
 	@$(in_venv) python -m tests.benchmark $(N)
-
-checksums: ## renew migrations/SHA256SUMS after writing a migration
-	@cd migrations && { sha256sum *.sql || shasum -a 256 *.sql; } > SHA256SUMS 2> /dev/null
 
 clean: stop ## remove the local server, its data and .venv
 	@rm -rf local_postgres/data .venv

@@ -12,7 +12,8 @@ import psycopg2
 from psycopg2.extras import NamedTupleCursor
 from yoyo import read_migrations
 
-from .checks import HERE, rows
+from . import expectation
+from .checks import HERE
 from .database import PROJECT, Unusable, migration_table, settings
 from .report import Result
 
@@ -51,13 +52,10 @@ def states(connection: psycopg2.extensions.connection) -> list[State]:
     paths = {m.id: Path(m.path) for m in read_migrations(*map(str, sources))}
     if not paths:
         raise Unusable(f"There are no migrations in {sources[0]}: look at sources in yoyo.ini.")
-    result, objects = [], {}
+    result, objects = [], expectation.objects(connection)
     with connection.cursor(cursor_factory=NamedTupleCursor) as cursor:
         marks = {row.migration_id for row in _select(cursor, migration_table())}
         locks = [{"pid": r.pid, "since": f"{r.ctime:%F %T}"} for r in _select(cursor, "yoyo_lock")]
-        for migration in paths:
-            file = HERE / "objects" / f"{migration}.sql"
-            objects[migration] = tuple(rows(connection, file)) if file.exists() else ()
         migrations = [
             {
                 "turn": turn, "id": migration, "is_here": migration in paths,
@@ -102,7 +100,7 @@ def _faults(migration: str, path: Path) -> list[State]:
             found = f"file changed: {file.name} is not what {CHECKSUMS} lists"
             way_out = (
                 "If it was applied anywhere, git restore it and write a new migration; "
-                "otherwise: make checksums"
+                "otherwise: make renew"
             )
         else:
             continue

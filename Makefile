@@ -6,7 +6,7 @@ N        ?= 10000
 
 MAKEFLAGS += --no-print-directory
 .DEFAULT_GOAL := help
-.PHONY: help setup start sample-data psql stop test lint renew benchmark clean
+.PHONY: help setup start sample-data psql stop test lint new renew benchmark clean
 
 in_venv := . .venv/bin/activate &&
 
@@ -62,14 +62,21 @@ psql: start ## the local database in psql
 stop: ## stop the local server
 	@[ ! -d .venv ] || { $(in_venv) python -m local_postgres stop; }
 
+outside := $(shell grep -l '^-- transactional: false' migrations/*.sql)
+
 lint: setup ## sqlfluff and squawk
-	@$(in_venv) sqlfluff lint --disable-progress-bar . && squawk migrations/*.sql
+	@$(in_venv) sqlfluff lint --disable-progress-bar . && \
+	squawk $(filter-out $(outside),$(wildcard migrations/*.sql)) \
+		$(if $(outside),&& squawk --no-assume-in-transaction $(outside))
 
 test: lint ## lint, then all tests: half of the files beside the others, on two cores
 	@$(in_venv) folder=$$(mktemp -d) && chmod 755 $$folder && \
 	{ pytest -q tests/test_[p-z]*.py --basetemp=$$folder/2 > $$folder/log 2>&1 & } && \
 	{ pytest tests/test_[a-o]*.py --basetemp=$$folder/1; failed=$$?; \
 	wait $$! || failed=1; cat $$folder/log; rm -rf $$folder; exit $$failed; }
+
+new: setup ## the next pair of migrations: NAME=add_slug (CONCURRENTLY=1 for an index)
+	@$(in_venv) python -m development.new '$(NAME)' $(if $(CONCURRENTLY),--concurrently)
 
 renew: setup ## what is generated from the migrations: checksums, what is expected, pages
 	@$(in_venv) python -m development.renew

@@ -168,6 +168,8 @@ def summary(steps: list[Step]) -> str:
     if steps[-1].error:
         return f"Statement {steps[-1].number} of {steps[-1].file} fails.\n{CANNOT}"
     ran = [step for step in steps if step.number]
+    if not ran:
+        return "Nothing of it can be rehearsed."
     count = sum(len(step.locks) for step in ran)
     return (
         f"{len(ran)} statements ran in {sum(s.ms for s in ran):.0f} ms and were undone; "

@@ -209,10 +209,6 @@ def servers(tmp_path_factory) -> Iterator[list[Server]]:
         yield servers
 
 
-def pytest_addoption(parser: pytest.Parser) -> None:
-    parser.addoption("--write-docs", action="store_true", help="write the generated pages anew")
-
-
 LAST = "test_gives_up_after_a_minute_names_who_is_in_the_way_and_leaves_nothing"
 
 

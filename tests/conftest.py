@@ -130,8 +130,11 @@ class Database:
         return re.sub(r"(?m)^\\(un)?restrict .*\n", "", done.stdout)
 
     def tables(self) -> set[str]:
-        """Which of the six tables exist."""
-        found = self.execute("SELECT relname FROM pg_class WHERE relname = ANY(%s)", [list(TABLES)])
+        """Which of the six tables exist in public."""
+        found = self.execute(
+            "SELECT relname FROM pg_class WHERE relname = ANY(%s)"
+            " AND relnamespace = 'public'::regnamespace", [list(TABLES)],
+        )  # fmt: skip
         return {name for (name,) in found}
 
 

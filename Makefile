@@ -6,7 +6,7 @@ N        ?= 10000
 
 MAKEFLAGS += --no-print-directory
 .DEFAULT_GOAL := help
-.PHONY: help setup start sample-data psql stop test lint docs benchmark checksums clean
+.PHONY: help setup start sample-data psql stop test lint new renew benchmark lock clean
 
 in_venv := . .venv/bin/activate &&
 
@@ -79,8 +79,12 @@ psql: start ## the local database in psql
 stop: ## stop the local server
 	@[ ! -d .venv ] || { $(in_venv) python -m local_postgres stop; }
 
+outside := $(shell grep -l '^-- transactional: false' migrations/*.sql)
+
 lint: setup ## sqlfluff and squawk
-	@$(in_venv) sqlfluff lint --disable-progress-bar . && squawk migrations/*.sql
+	@$(in_venv) sqlfluff lint --disable-progress-bar . && \
+	squawk $(filter-out $(outside),$(wildcard migrations/*.sql)) \
+		$(if $(outside),&& squawk --no-assume-in-transaction $(outside))
 
 test: lint ## lint, then all tests: half of the files beside the others, on two cores
 	@$(in_venv) folder=$$(mktemp -d) && chmod 755 $$folder && \
@@ -88,14 +92,22 @@ test: lint ## lint, then all tests: half of the files beside the others, on two 
 	{ pytest tests/test_[a-o]*.py --basetemp=$$folder/1; failed=$$?; \
 	wait $$! || failed=1; cat $$folder/log; rm -rf $$folder; exit $$failed; }
 
-docs: setup ## write the generated pages anew: docs/schema.md, docs/locks.md
-	@$(in_venv) pytest -q tests/test_docs.py -k page_is --write-docs
+new: setup ## the next pair of migrations: NAME=add_slug (CONCURRENTLY=1 for an index)
+	@$(in_venv) python -m development.new '$(NAME)' $(if $(CONCURRENTLY),--concurrently)
+
+renew: setup ## what is generated from the migrations: checksums, what is expected, pages
+	@$(in_venv) python -m development.renew
 
 benchmark: setup ## docs/benchmark.md and its picture, measured here (N=100000)
-	@$(in_venv) python -m tests.benchmark $(N)
+	@$(in_venv) python -m benchmark $(N)
 
-checksums: ## renew migrations/SHA256SUMS after writing a migration
-	@cd migrations && { sha256sum *.sql || shasum -a 256 *.sql; } > SHA256SUMS 2> /dev/null
+lock: ## renew requirements.lock from pyproject.toml; with UPGRADE=1 to the newest versions
+	@folder=$$(mktemp -d) && trap 'rm -rf "$$folder"' EXIT && \
+	$(PYTHON) -m venv "$$folder" && \
+	"$$folder/bin/pip" install -qq --disable-pip-version-check uv && \
+	"$$folder/bin/uv" pip compile -q pyproject.toml --all-extras --universal --python-version 3.10 \
+		--generate-hashes --no-annotate --no-config --custom-compile-command 'make lock' \
+		$(if $(UPGRADE),--upgrade) -o requirements.lock
 
 clean: stop ## remove the local server, its data and .venv
 	@rm -rf local_postgres/data .venv

@@ -1,7 +1,8 @@
--- docs/schema.md from the catalog of a migrated database, as make docs writes it: one row with the
+-- docs/schema.md from the catalog of a migrated database, as make renew writes it: one row with the
 -- page, and with what is at fault here (null when nothing is). The catalog knows no purposes, and
--- comments only where the specification or a doubt asked for them: the other words stand here.
-WITH tables (place, name, purpose) AS (
+-- comments only where the specification or a doubt asked for them: the other words stand here. What
+-- a later migration makes has them in its COMMENT.
+WITH purposes (place, name, purpose) AS (
     VALUES
     (1, 'properties', 'One row per listing; its own text is English, the last resort.'),
     (2, 'property_translations', 'One row per listing, locale and field.'),
@@ -9,6 +10,20 @@ WITH tables (place, name, purpose) AS (
     (4, 'amenity_translations', 'The name of an amenity: one row per locale.'),
     (5, 'policies', 'What a listing may rule: one row per policy, such as `pets_allowed`.'),
     (6, 'policy_translations', 'The name of a policy and what it says: one row per locale.')
+),
+
+tables (oid, name, comment_text, purpose, place) AS (
+    SELECT
+        c.oid,
+        c.relname,
+        obj_description(c.oid, 'pg_class'),
+        p.purpose,
+        row_number() OVER (ORDER BY p.place, c.oid)
+    FROM pg_class AS c
+    LEFT JOIN purposes AS p ON c.relname = p.name
+    WHERE
+        c.relnamespace = 'public'::regnamespace AND c.relkind IN ('r', 'p')
+        AND c.relname <> 'users' AND c.relname NOT LIKE '%yoyo%'
 ),
 
 texts (name, words) AS (
@@ -100,13 +115,13 @@ braces (edge, line) AS (
 
 columns AS (
     SELECT
-        c.oid,
+        t.oid,
         t.place,
         t.name AS table_name,
         a.attnum,
         a.attname,
         CASE WHEN a.attnotnull THEN '' ELSE 'yes' END AS nullable,
-        col_description(c.oid, a.attnum) AS comment_text,
+        col_description(t.oid, a.attnum) AS comment_text,
         regexp_replace(
             pg_get_expr(d.adbin, d.adrelid), '::(character varying|regclass)', ''
         ) AS default_value,
@@ -115,8 +130,7 @@ columns AS (
             'timestamp with time zone', 'timestamptz'
         ) AS data_type
     FROM tables AS t
-    INNER JOIN pg_class AS c ON t.name = c.relname AND c.relnamespace = 'public'::regnamespace
-    INNER JOIN pg_attribute AS a ON c.oid = a.attrelid AND a.attnum > 0 AND NOT a.attisdropped
+    INNER JOIN pg_attribute AS a ON t.oid = a.attrelid AND a.attnum > 0 AND NOT a.attisdropped
     LEFT JOIN pg_attrdef AS d ON a.attrelid = d.adrelid AND a.attnum = d.adnum
 ),
 
@@ -129,6 +143,7 @@ constraints AS (
         t.place,
         t.name AS table_name,
         k.confrelid::regclass AS other_table,
+        pg_get_constraintdef(k.oid, TRUE) AS definition,
         CASE k.confdeltype
             WHEN 'c' THEN 'deleting it there deletes this row'
             WHEN 'n' THEN 'deleting it there leaves null here'
@@ -146,7 +161,7 @@ constraints AS (
             WHERE pg_get_constraintdef(k.oid) LIKE '%= ANY%'
         ) AS value_list
     FROM tables AS t
-    INNER JOIN pg_constraint AS k ON k.conrelid = to_regclass(t.name)
+    INNER JOIN pg_constraint AS k ON t.oid = k.conrelid
     WHERE k.contype <> 'n'
 ),
 
@@ -155,9 +170,10 @@ indexes AS (
         t.place,
         i.indexrelid::regclass::text AS index_name,
         k.conname,
+        obj_description(i.indexrelid, 'pg_class') AS comment_text,
         regexp_replace(pg_get_indexdef(i.indexrelid), '^.* USING ', '') AS definition
     FROM tables AS t
-    INNER JOIN pg_index AS i ON i.indrelid = to_regclass(t.name)
+    INNER JOIN pg_index AS i ON t.oid = i.indrelid
     LEFT JOIN pg_constraint AS k ON i.indexrelid = k.conindid AND i.indrelid = k.conrelid
 ),
 
@@ -171,22 +187,28 @@ meanings AS (
     LEFT JOIN texts AS common ON common.name = '.' || c.attname
 ),
 
-needed (name) AS (
-    SELECT relname
-    FROM pg_class
-    WHERE
-        relnamespace = 'public'::regnamespace AND relkind IN ('r', 'p')
-        AND relname <> 'users' AND relname NOT LIKE '%yoyo%'
+-- What has words here, and whether it must: a constraint or an index speaks for itself.
+wordy (name, must) AS (
+    SELECT
+        name,
+        comment_text IS NULL
+    FROM tables
     UNION
-    SELECT text_name
+    SELECT
+        text_name,
+        TRUE
     FROM meanings
     WHERE comment_text IS NULL
     UNION
-    SELECT conname
+    SELECT
+        conname,
+        FALSE
     FROM constraints
     WHERE contype = 'c' AND value_list IS NULL
     UNION
-    SELECT index_name
+    SELECT
+        index_name,
+        FALSE
     FROM indexes
     WHERE conname IS NULL
 ),
@@ -196,7 +218,7 @@ offered (name) AS (
     FROM texts
     UNION
     SELECT name
-    FROM tables
+    FROM purposes
 ),
 
 -- Chapter 0 is what stands before the first table; the lines of a diagram have no empty line.
@@ -204,9 +226,9 @@ lines (chapter, section, place, line) AS (
     VALUES
     (0, 0, 1, '# Schema'),
     (0, 0, 2, ''),
-    (0, 0, 3, '<!-- Written by make docs, from the catalog through docs/schema.sql. -->'),
+    (0, 0, 3, '<!-- Written by make renew, from the catalog through docs/schema.sql. -->'),
     (0, 0, 4, ''),
-    (0, 0, 5, 'Six tables in schema `public`, and `users`, which the application brings.'),
+    (0, 0, 5, 'The tables in schema `public`, and `users`, which the application brings.'),
     (0, 0, 6, ''),
     (0, 0, 7, '```mermaid'),
     (0, 0, 8, 'erDiagram'),
@@ -256,10 +278,10 @@ lines (chapter, section, place, line) AS (
         f.section,
         f.nth,
         format(
-            f.line, t.name, concat_ws('. ', obj_description(c.oid, 'pg_class'), t.purpose)
+            f.line, t.name,
+            regexp_replace(concat_ws('. ', t.comment_text, t.purpose), '[^.]$', '\&.')
         )
     FROM tables AS t
-    INNER JOIN pg_class AS c ON t.name = c.relname AND c.relnamespace = 'public'::regnamespace
     CROSS JOIN frame AS f
     UNION ALL
     SELECT
@@ -280,7 +302,10 @@ lines (chapter, section, place, line) AS (
             WHEN k.contype IN ('p', 'u') THEN 'One row per ' || k.key_columns
             WHEN k.contype = 'f'
                 THEN format('%s is in `%s`; %s', k.key_columns, k.other_table, k.on_delete)
-            ELSE coalesce(k.key_columns || ' is one of ' || k.value_list, texts.words)
+            ELSE coalesce(
+                k.key_columns || ' is one of ' || k.value_list, texts.words,
+                '`' || k.definition || '`'
+            )
         END)
     FROM constraints AS k
     LEFT JOIN texts ON k.conname = texts.name
@@ -291,7 +316,10 @@ lines (chapter, section, place, line) AS (
         row_number() OVER (PARTITION BY i.place ORDER BY i.conname, i.index_name),
         format(
             '| `%s` | `%s` | %s |', i.index_name, i.definition,
-            coalesce(texts.words, 'The constraint of its name')
+            coalesce(
+                texts.words, i.comment_text,
+                CASE WHEN i.conname IS NOT NULL THEN 'The constraint of its name' ELSE '' END
+            )
         )
     FROM indexes AS i
     LEFT JOIN texts ON i.index_name = texts.name
@@ -305,16 +333,16 @@ lines (chapter, section, place, line) AS (
             substring(pg_get_triggerdef(g.oid, TRUE) FROM '(?:BEFORE|AFTER|INSTEAD OF) .*')
         )
     FROM tables AS t
-    INNER JOIN pg_trigger AS g ON g.tgrelid = to_regclass(t.name)
+    INNER JOIN pg_trigger AS g ON t.oid = g.tgrelid
     WHERE NOT g.tgisinternal
 )
 
 SELECT
     string_agg(line, E'\n' ORDER BY chapter, section, place) || E'\n' AS page,
     (
-        SELECT string_agg(coalesce('no words for ' || n.name, 'words for no ' || o.name), ', ')
-        FROM needed AS n
-        FULL JOIN offered AS o ON n.name = o.name
-        WHERE n.name IS NULL OR o.name IS NULL
+        SELECT string_agg(coalesce('no words for ' || w.name, 'words for no ' || o.name), ', ')
+        FROM wordy AS w
+        FULL JOIN offered AS o ON w.name = o.name
+        WHERE w.name IS NULL OR (w.must AND o.name IS NULL)
     ) AS faults
 FROM lines;

@@ -20,7 +20,7 @@ from pathlib import Path
 import psycopg2
 
 from validation import __main__ as validation
-from validation import state
+from validation import expectation, state
 from validation.database import PROJECT, Unusable
 from validation.report import exit_code, listen_to_signals
 
@@ -150,7 +150,7 @@ def export_data(target: Target, arguments) -> None:
                 "SET LOCAL idle_in_transaction_session_timeout = 0; SELECT pg_export_snapshot()"
             )
             (snapshot,) = cursor.fetchone()
-        counts = state.row_counts(connection, state.TABLES)
+        counts = state.row_counts(connection, expectation.tables())
         if hidden := [table for table, count in counts.items() if count is None]:
             raise Unusable(
                 f"Not exported: this role may not read all rows of {hidden[0]} (row security, or no "

@@ -20,65 +20,13 @@ SET application_name = 'create_indexes.sql';
 \set QUIET off
 
 -- Leftovers of an interrupted run, which IF NOT EXISTS would take for the index
-SELECT format('DROP INDEX CONCURRENTLY %s', indexrelid::regclass)
-FROM pg_index
-WHERE
-    NOT indisvalid
-    AND indexrelid::regclass::text IN (
-        'idx_amenities_category', 'idx_policies_category',
-        'idx_properties_transaction_price', 'idx_properties_type', 'idx_properties_listing',
-        'idx_properties_created_by', 'idx_properties_deleted_at',
-        'idx_properties_physical_specs', 'idx_properties_amenities', 'idx_properties_policies',
-        'idx_properties_location_details', 'idx_properties_tags',
-        'idx_property_translations_lookup', 'idx_property_translations_locale'
-    )
+SELECT format('DROP INDEX CONCURRENTLY %s', x.indexrelid::regclass)
+FROM pg_index AS x
+INNER JOIN json_each_text(:'secondary') AS i (name, definition)
+    ON x.indexrelid = to_regclass(quote_ident(i.name))
+WHERE NOT x.indisvalid
 \gexec
 
-CREATE INDEX CONCURRENTLY IF NOT EXISTS idx_amenities_category
-ON amenities (category)
-WHERE is_active = TRUE;
-
-CREATE INDEX CONCURRENTLY IF NOT EXISTS idx_policies_category
-ON policies (category)
-WHERE is_active = TRUE;
-
-CREATE INDEX CONCURRENTLY IF NOT EXISTS idx_properties_transaction_price
-ON properties (transaction_type, rent_price, sale_price, lease_price)
-WHERE is_published = TRUE AND deleted_at IS NULL;
-
-CREATE INDEX CONCURRENTLY IF NOT EXISTS idx_properties_type
-ON properties (property_type)
-WHERE is_published = TRUE AND deleted_at IS NULL;
-
-CREATE INDEX CONCURRENTLY IF NOT EXISTS idx_properties_listing
-ON properties (listing_priority DESC, created_at DESC)
-WHERE deleted_at IS NULL;
-
-CREATE INDEX CONCURRENTLY IF NOT EXISTS idx_properties_created_by
-ON properties (created_by)
-WHERE deleted_at IS NULL;
-
-CREATE INDEX CONCURRENTLY IF NOT EXISTS idx_properties_deleted_at
-ON properties (deleted_at)
-WHERE deleted_at IS NOT NULL;
-
-CREATE INDEX CONCURRENTLY IF NOT EXISTS idx_properties_physical_specs
-ON properties USING gin (physical_specs jsonb_path_ops);
-
-CREATE INDEX CONCURRENTLY IF NOT EXISTS idx_properties_amenities
-ON properties USING gin (amenities jsonb_path_ops);
-
-CREATE INDEX CONCURRENTLY IF NOT EXISTS idx_properties_policies
-ON properties USING gin (policies jsonb_path_ops);
-
-CREATE INDEX CONCURRENTLY IF NOT EXISTS idx_properties_location_details
-ON properties USING gin (location_details jsonb_path_ops);
-
-CREATE INDEX CONCURRENTLY IF NOT EXISTS idx_properties_tags
-ON properties USING gin (tags);
-
-CREATE INDEX CONCURRENTLY IF NOT EXISTS idx_property_translations_lookup
-ON property_translations (property_id, locale);
-
-CREATE INDEX CONCURRENTLY IF NOT EXISTS idx_property_translations_locale
-ON property_translations (locale);
+SELECT replace(i.definition, 'CREATE INDEX', 'CREATE INDEX CONCURRENTLY IF NOT EXISTS')
+FROM json_each_text(:'secondary') AS i (name, definition)
+\gexec

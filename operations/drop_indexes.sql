@@ -18,17 +18,6 @@ SET application_name = 'drop_indexes.sql';
 \set ECHO queries
 \set QUIET off
 
-DROP INDEX CONCURRENTLY IF EXISTS idx_amenities_category;
-DROP INDEX CONCURRENTLY IF EXISTS idx_policies_category;
-DROP INDEX CONCURRENTLY IF EXISTS idx_properties_transaction_price;
-DROP INDEX CONCURRENTLY IF EXISTS idx_properties_type;
-DROP INDEX CONCURRENTLY IF EXISTS idx_properties_listing;
-DROP INDEX CONCURRENTLY IF EXISTS idx_properties_created_by;
-DROP INDEX CONCURRENTLY IF EXISTS idx_properties_deleted_at;
-DROP INDEX CONCURRENTLY IF EXISTS idx_properties_physical_specs;
-DROP INDEX CONCURRENTLY IF EXISTS idx_properties_amenities;
-DROP INDEX CONCURRENTLY IF EXISTS idx_properties_policies;
-DROP INDEX CONCURRENTLY IF EXISTS idx_properties_location_details;
-DROP INDEX CONCURRENTLY IF EXISTS idx_properties_tags;
-DROP INDEX CONCURRENTLY IF EXISTS idx_property_translations_lookup;
-DROP INDEX CONCURRENTLY IF EXISTS idx_property_translations_locale;
+SELECT format('DROP INDEX CONCURRENTLY IF EXISTS %I', i.name)
+FROM json_each_text(:'secondary') AS i (name, definition)
+\gexec

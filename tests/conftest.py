@@ -10,11 +10,13 @@ import itertools
 import json
 import os
 import re
+import shutil
 import signal
 import subprocess
 import sys
 import threading
-from collections.abc import Iterator
+import time
+from collections.abc import Callable, Iterator
 from contextlib import ExitStack, contextmanager, redirect_stdout
 from dataclasses import dataclass
 from pathlib import Path
@@ -46,6 +48,7 @@ class Database:
         self.server, self.name, self.user = server, name, user
         self.host = str(server.socket_folder)
         self.environment: dict[str, str] = {}
+        self.deadline: float | None = 300  # seconds for one command
 
     @property
     def url(self) -> str:
@@ -67,13 +70,18 @@ class Database:
     def superuser(self, sql: str) -> list[tuple]:
         return self.execute(sql, user="postgres")
 
+    def wait_for(self, sql: str, what: str, seconds: float = 60) -> list[tuple]:
+        """Waits until the superuser finds a row, and returns all that it found."""
+        return wait_for(lambda: self.superuser(sql), what, seconds)
+
     def run(
         self, *command: str, cwd: Path = PROJECT, **environment: str
     ) -> subprocess.CompletedProcess:
         """Runs a command in the project, without any PostgreSQL program on the PATH."""
         return subprocess.run(
-            command, cwd=cwd, env=self.env(**environment), capture_output=True, text=True
-        )
+            command, cwd=cwd, env=self.env(**environment), capture_output=True, text=True,
+            timeout=self.deadline,
+        )  # fmt: skip
 
     def start(self, *command: str, **environment: str) -> subprocess.Popen:
         return subprocess.Popen(
@@ -99,7 +107,7 @@ class Database:
         )
 
     def state(self) -> tuple[int, dict[str, dict]]:
-        """Exit code and findings of `python -m validation state`, in this process: it runs often."""
+        """Exit code and findings of `python -m validation state`, in this process: it is quick."""
         output = io.TextIOWrapper(io.BytesIO())
         with printing, redirect_stdout(output):
             code = validation(["state", "-d", self.url, "--format", "json"])
@@ -122,9 +130,48 @@ class Database:
         return re.sub(r"(?m)^\\(un)?restrict .*\n", "", done.stdout)
 
     def tables(self) -> set[str]:
-        """Which of the six tables exist."""
-        found = self.execute("SELECT relname FROM pg_class WHERE relname = ANY(%s)", [list(TABLES)])
+        """Which of the six tables exist in public."""
+        found = self.execute(
+            "SELECT relname FROM pg_class WHERE relname = ANY(%s)"
+            " AND relnamespace = 'public'::regnamespace", [list(TABLES)],
+        )  # fmt: skip
         return {name for (name,) in found}
+
+
+def wait_for(condition: Callable[[], object], what: str, seconds: float = 60):
+    """Waits until a condition holds, and returns what it gave.
+
+    Args:
+        what: what is waited for, as the end of "waited in vain: …".
+
+    Raises:
+        AssertionError: it did not hold in that time.
+    """
+    deadline = time.monotonic() + seconds
+    while not (result := condition()):
+        assert time.monotonic() < deadline, f"waited {seconds:.0f} s in vain: {what}"
+        time.sleep(0.05)
+    return result
+
+
+def fill(database: Database) -> None:
+    """Adds the rows of nasty_rows.sql: some in each table, and 500 properties."""
+    done = database.psql("-q", "-1", "-v", "ON_ERROR_STOP=1", "-f", "tests/nasty_rows.sql")
+    assert done.returncode == 0, done.stderr
+
+
+def rows(database: Database) -> dict[str, tuple[int, str]]:
+    """Of each of the six tables, how many rows it holds and a checksum over all their columns."""
+    every = "SELECT count(*), md5(string_agg(t::text, E'\\n' ORDER BY t.id::text COLLATE \"C\"))"
+    return {table: database.execute(f"{every} FROM {table} AS t")[0] for table in TABLES}
+
+
+def copy_of_the_project(folder: Path, *left_out: str) -> Path:
+    """Copies the checkout without what is made in it; its .venv is the installed environment."""
+    made = (".git", ".venv", "data", "backups", "__pycache__", *left_out)
+    shutil.copytree(PROJECT, folder, ignore=shutil.ignore_patterns(*made))
+    (folder / ".venv").symlink_to(PROJECT / ".venv")
+    return folder
 
 
 @contextmanager
@@ -163,10 +210,6 @@ def servers(tmp_path_factory) -> Iterator[list[Server]]:
             assert done.returncode == 0, done.stderr
             servers.append(server)
         yield servers
-
-
-def pytest_addoption(parser: pytest.Parser) -> None:
-    parser.addoption("--write-docs", action="store_true", help="write the generated pages anew")
 
 
 LAST = "test_gives_up_after_a_minute_names_who_is_in_the_way_and_leaves_nothing"

@@ -1,7 +1,4 @@
-"""The pages say what is true: generated parts, commands, links and names.
-
-`make docs` runs this file with --write-docs, which writes the generated parts instead.
-"""
+"""The pages say what is true: generated parts, commands, links and names."""
 
 from __future__ import annotations
 
@@ -18,15 +15,14 @@ from pathlib import Path
 
 import pytest
 
+from development import renew
 from local_postgres.server import Server
 
 from .conftest import PROJECT, clone
-from .test_migrations import ROWS
 
 DOCS = PROJECT / "docs"
 PAGES = sorted([*PROJECT.glob("*.md"), *DOCS.glob("*.md")])
 RUN = ("README.md", "docs/runbook.md")  # pages whose commands are run
-LOSS = "-c property_v2.allow_data_loss=on"
 
 
 def of_each_page(pages=PAGES):
@@ -36,72 +32,26 @@ def of_each_page(pages=PAGES):
 # Generated pages
 
 
-@pytest.fixture(scope="module")
-def write(request) -> bool:
-    return request.config.getoption("--write-docs")
+def test_what_is_generated_is_renewed(unmigrated):
+    texts = renew.generated(unmigrated.url)
+    stale = [str(path.relative_to(PROJECT)) for path in texts if path.read_text() != texts[path]]
+    assert not stale, "make renew"
 
 
-def test_schema_page_is_what_the_catalog_says(server, migrated, write):
-    query = (DOCS / "schema.sql").read_text()
-    ((page, faults),) = migrated.execute(query)
-    assert faults is None, f"docs/schema.sql has {faults}"
-    path = DOCS / "schema.md"
-    if write and server.version == 18:
-        path.write_text(page)
-    assert path.read_text() == page, "docs/schema.md is stale: make docs"
-
-
-def test_schema_page_misses_no_table_column_or_index(migrated):
+def test_schema_page_misses_no_table_column_or_word(migrated):
     migrated.execute(
-        "CREATE TABLE viewings (id integer); ALTER TABLE policies ADD COLUMN colour text;"
+        "CREATE TABLE strangers (id integer); ALTER TABLE policies ADD COLUMN colour text;"
         "CREATE INDEX idx_new ON users (full_name); CREATE INDEX idx_x ON policies (colour);"
-        "ALTER TABLE amenities ADD CONSTRAINT even CHECK (sort_order % 2 = 0), DROP COLUMN icon"
+        "ALTER TABLE amenities ADD CONSTRAINT even CHECK (sort_order % 2 = 0), DROP COLUMN icon;"
+        "DROP INDEX idx_properties_type"
     )
-    ((_, faults),) = migrated.execute((DOCS / "schema.sql").read_text())
+    ((page, faults),) = migrated.execute((DOCS / "schema.sql").read_text())
     assert sorted(faults.split(", ")) == [
-        "no words for .colour", "no words for even", "no words for idx_x",
-        "no words for viewings", "words for no amenities.icon",
+        "no words for .colour", "no words for strangers", "words for no amenities.icon",
+        "words for no idx_properties_type",
     ]  # fmt: skip
-
-
-def table_of_locks(rehearsal: dict) -> str:
-    lines = [
-        "| # | Statement | ms | Lock on what was there before | Held, ms | Blocks |",
-        "| ---: | --- | ---: | --- | ---: | --- |",
-    ]
-    for step in rehearsal["steps"]:
-        statement = step["statement"].replace("|", "\\|")
-        start = f"| {step['number']} | `{statement}` | {step['ms']} |"
-        for lock in step["locks"]:
-            where = f"{lock['mode']} on `{lock['relation']}`{', rewritten' * lock['rewritten']}"
-            lines.append(f"{start} {where} | {lock['held_ms']} | {lock['blocks']} |")
-        if not step["locks"]:
-            lines.append(f"{start}  | | |")
-    return "\n".join([*lines, "", rehearsal["summary"].replace("\n", " ", 1)])
-
-
-def evidence(text: str) -> list[str]:
-    """What must be equal: all but the times, and the order of the locks of one statement."""
-    return sorted(re.sub(r"(?<=\| )\d+\.\d(?= \|)|(?<= ran in )\d+", "0", text).splitlines())
-
-
-def test_locks_page_is_what_a_dry_run_shows(servers, write):
-    path = DOCS / "locks.md"
-    ways = (("apply", "unmigrated", ()), ("rollback", "migrated", ("--rollback",)))
-    for name, template, options in ways:
-        with clone(servers[0], template) as database:
-            database.execute(ROWS if template == "migrated" else ROWS.split(";")[0])
-            done = database.validation("dry-run", *options, "--format", "json", PGOPTIONS=LOSS)
-        assert done.returncode == 0, done.stdout + done.stderr
-        start, end = f"<!-- {name}: written by make docs -->\n", f"<!-- end of {name} -->"
-        before, _, rest = path.read_text().partition(start)
-        stored, _, after = rest.partition(end)
-        assert after, f"docs/locks.md lacks {start}or {end}"
-        fresh = f"\n{table_of_locks(json.loads(done.stdout))}\n\n"
-        if write and evidence(stored) != evidence(fresh):
-            path.write_text(before + start + fresh + end + after)
-            stored = fresh
-        assert evidence(stored) == evidence(fresh), "docs/locks.md is stale: make docs"
+    for line in ("## strangers", "| `even` | `CHECK (", "| `idx_x` | `btree (colour)`"):
+        assert f"\n{line}" in page
 
 
 # Commands
@@ -128,7 +78,10 @@ def blocks(page: str) -> list[Block]:
 
 @pytest.fixture(scope="module")
 def checkout(servers, tmp_path_factory):
-    """A copy of the checkout, with a local server of its own that does not wait for the disk."""
+    """A copy of the checkout, with a local server of its own that does not wait for the disk.
+
+    It has the migration that README and runbook are about, and what it makes.
+    """
     folder = tmp_path_factory.mktemp("checkout") / "property-v2"
     ignored = shutil.ignore_patterns("data", ".venv", ".git", "__pycache__", "backups", "tests")
     shutil.copytree(PROJECT, folder, ignore=ignored)
@@ -137,6 +90,11 @@ def checkout(servers, tmp_path_factory):
     (folder / ".venv" / "bin" / "activate").write_text(
         f'export PATH="{Path(sys.executable).parent}:$PATH"\n'
     )
+    later = [p for p in folder.glob("migrations/*.sql") if not p.name.startswith("0001")]
+    if later:
+        for path in later:
+            path.unlink()
+        subprocess.run([sys.executable, "-m", "development.renew"], cwd=folder, check=True)
     server = Server(data=folder / "local_postgres" / "data")
     server.start({"fsync": "off"})
     yield folder
@@ -151,7 +109,7 @@ def services(servers, tmp_path):
     with ExitStack() as stack:
         for name in ("staging", "demo", "production"):
             database = stack.enter_context(clone(servers[0], "unmigrated"))
-            database.execute(ROWS.split(";")[0])
+            database.execute(renew.USERS)
             where = f"host={database.host}\ndbname={database.name}\n"
             with file.open("a") as services:
                 services.write(f"[bestays_{name}]\n{where}user=bestays\n")
@@ -168,7 +126,7 @@ def test_commands_of_a_page_run_in_its_order(page, checkout, services):
         if block.comment.startswith("not run: "):
             continue
         if block.comment == "with rows":
-            production.execute(ROWS.partition(";")[2])
+            production.execute(renew.ROWS)
         if block.comment == "output":  # of the commands before it
             missing = [line for line in shape(block.text) if line not in shape(output)]
             assert not missing, f"{page}:{block.line}: not printed: {missing}\n{output}"
@@ -222,7 +180,7 @@ def test_every_python_command_exists():
         command
         for page in PAGES
         for command in re.findall(
-            r"python -m ((?:validation|operations|local_postgres|tests\.\w+)(?: [a-z][a-z-]+)?)",
+            r"python -m ((?:validation|operations|local_postgres|benchmark)(?: [a-z][a-z-]+)?)",
             text_without_comments(page),
         )
     }
@@ -264,7 +222,9 @@ def test_every_link_resolves(page):
             assert anchor in anchors(target), f"{link} in {page.name}"
 
 
-FOLDERS = "docs|local_postgres|migrations|operations|tests|validation"
+FOLDERS = (
+    "benchmark|development|docs|local_postgres|migrations|operations|queries|tests|validation"
+)
 MADE_HERE = ("local_postgres/data", "migrations/0002")  # by commands that the pages name
 
 

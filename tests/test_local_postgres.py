@@ -3,14 +3,13 @@
 from __future__ import annotations
 
 import os
-import shutil
 import subprocess
 import sys
 from pathlib import Path
 
 import pytest
 
-from .conftest import PROJECT
+from .conftest import copy_of_the_project
 
 PLACES = {
     "spaces": "a checkout with spaces",
@@ -22,27 +21,30 @@ PLACES = {
 @pytest.fixture(params=PLACES)
 def checkout(request, tmp_path):
     folder = tmp_path / PLACES[request.param]
-    ignored = shutil.ignore_patterns("data", ".venv", ".git", "__pycache__", "tests")
-    shutil.copytree(PROJECT, folder, ignore=ignored)
-    yield folder
-    run(folder, sys.executable, "-m", "local_postgres", "stop")
+    yield copy_of_the_project(folder)
+    local_postgres(folder, "stop")
 
 
 def run(folder: Path, *command: str) -> subprocess.CompletedProcess:
     environment = {k: v for k, v in os.environ.items() if not k.startswith("PG")}
     environment["PATH"] = str(Path(sys.executable).parent)
-    return subprocess.run(command, cwd=folder, env=environment, capture_output=True, text=True)
+    return subprocess.run(
+        command, cwd=folder, env=environment, capture_output=True, text=True, timeout=120
+    )
+
+
+def local_postgres(folder: Path, *arguments: str) -> subprocess.CompletedProcess:
+    return run(folder, sys.executable, "-m", "local_postgres", *arguments)
 
 
 def test_daily_commands(checkout):
     def succeeds(*command: str) -> str:
         done = run(checkout, *command)
-        assert done.returncode == 0, done.stdout + done.stderr
-        assert not done.stderr
+        assert (done.returncode, done.stderr) == (0, ""), done.stdout + done.stderr
         return done.stdout
 
     python = sys.executable
-    assert "is stopped" in run(checkout, python, "-m", "local_postgres", "psql").stderr
+    assert "is stopped" in local_postgres(checkout, "psql").stderr
     for _ in range(2):  # starting twice is harmless
         assert "PostgreSQL 18 runs in" in succeeds(python, "-m", "local_postgres", "start")
     succeeds(python, "-m", "validation", "pre-migration")
@@ -66,21 +68,20 @@ def test_daily_commands(checkout):
 
 
 def test_16_on_request(tmp_path):
-    shutil.copytree(PROJECT, tmp_path / "x", ignore=shutil.ignore_patterns("data", ".venv", ".git"))
-    start = (sys.executable, "-m", "local_postgres", "start")
-    psql = (sys.executable, "-m", "local_postgres", "psql", "-Atc", "SHOW server_version")
+    project = copy_of_the_project(tmp_path / "x")
     try:
         for version in ("16", "18"):  # one at a time: the second stops the first
-            assert run(tmp_path / "x", *start, version).returncode == 0
-            assert run(tmp_path / "x", *psql).stdout.startswith(version)
+            assert local_postgres(project, "start", version).returncode == 0
+            shown = local_postgres(project, "psql", "-Atc", "SHOW server_version").stdout
+            assert shown.startswith(version)
     finally:
-        run(tmp_path / "x", sys.executable, "-m", "local_postgres", "stop")
+        local_postgres(project, "stop")
 
 
 def test_a_server_that_cannot_start_says_why(tmp_path):
-    shutil.copytree(PROJECT, tmp_path / "x", ignore=shutil.ignore_patterns("data", ".venv", ".git"))
-    (tmp_path / "x" / "local_postgres" / "data" / "18").mkdir(parents=True)
-    (tmp_path / "x" / "local_postgres" / "data" / "18" / "PG_VERSION").write_text("18\n")
-    done = run(tmp_path / "x", sys.executable, "-m", "local_postgres", "start")
+    cluster = copy_of_the_project(tmp_path / "x") / "local_postgres" / "data" / "18"
+    cluster.mkdir(parents=True)
+    (cluster / "PG_VERSION").write_text("18\n")
+    done = local_postgres(tmp_path / "x", "start")
     assert done.returncode == 2
     assert "pg_ctl failed" in done.stderr and "Traceback" not in done.stderr

@@ -5,15 +5,18 @@ A rule takes a folder of migrations and returns what is at fault there.
 
 from __future__ import annotations
 
-import hashlib
 import re
 import shutil
+import subprocess
 from collections.abc import Callable
 from pathlib import Path
 
 import pytest
 from yoyo import get_backend, read_migrations
 from yoyo.migrations import read_sql_migration
+
+from development import renew
+from development.new import new
 
 from .conftest import MIGRATIONS, PROJECT, Database, clone
 
@@ -86,7 +89,7 @@ def headers(folder: Path) -> list[str]:
     found = []
     for path in files(folder):
         header = re.match(r"(--.*\n)*", path.read_text())[0]
-        parts = [re.search(rf"(?m)^-- {part} +\S", header) for part in HEADER]
+        parts = [re.search(rf"(?m)^-- {part} +(?!\.\.\.)\S", header) for part in HEADER]
         missing = [part for part, match in zip(HEADER, parts) if not match]
         found += [f"{path.name}: its header has no '{part}'" for part in missing]
         if not missing:
@@ -126,9 +129,9 @@ def plain_ascii(folder: Path) -> list[str]:
 
 
 def checksums(folder: Path) -> list[str]:
-    lines = (f"{hashlib.sha256(p.read_bytes()).hexdigest()}  {p.name}\n" for p in files(folder))
-    listed = (folder / "SHA256SUMS").read_text().splitlines(keepends=True)
-    return [f"SHA256SUMS: {line.split()[1]}; make checksums" for line in {*lines} ^ {*listed}]
+    if renew.checksums(folder) == (folder / "SHA256SUMS").read_text():
+        return []
+    return ["SHA256SUMS is stale: make renew"]
 
 
 def concurrently(folder: Path) -> list[str]:
@@ -151,30 +154,17 @@ def concurrently(folder: Path) -> list[str]:
         there, back = ([m.groups() for m in re.finditer(build, code(p))] for p in pair)
         if [(opposite[verb], name) for verb, _, name in reversed(there)] != [
             (verb, name) for verb, _, name in back
-        ] or any(len(w) + 1 != code(p).count(";") for w, p in zip((there, back), pair)):
+        ]:
             found.append(f"{path.name}: the rollback is not its mirror image")
+        only = rf"(\s*SET [^;]+;)+(\s*{build}[^;]*;)+\s*"
+        found += [f"{p.name}: more than SET and then indexes" for p in pair
+                  if not re.fullmatch(only, code(p))]  # fmt: skip
         for verb, condition, name in there + back:
             if bool(condition) != (verb == "DROP"):
                 found.append(f"{path.name}: {verb} {name}: IF EXISTS in DROP, no IF in CREATE")
     return found
 
 
-ROWS = """
-INSERT INTO users (email, full_name)
-SELECT n || '@example.com', 'A' FROM generate_series(1, 5) AS n;
-INSERT INTO amenities (id, category) VALUES ('wifi', 'interior');
-INSERT INTO amenity_translations (amenity_id, locale, name) VALUES ('wifi', 'th', 'ไวไฟ');
-INSERT INTO policies (id, category, data_type) VALUES ('pets_allowed', 'house_rules', 'boolean');
-INSERT INTO policy_translations (policy_id, locale, name) VALUES ('pets_allowed', 'en', 'Pets');
-INSERT INTO properties (title, description, transaction_type, property_type, rent_price, created_by)
-SELECT 'Villa ' || id, 'x', 'rent', 'villa', 3500000, id FROM users;
-INSERT INTO property_translations (property_id, locale, field, value)
-SELECT id, 'th', 'title', 'วิลล่า' FROM properties;
-"""
-RELATIONS = """
-SELECT relname FROM pg_class
-WHERE relnamespace = 'public'::regnamespace AND relkind <> 'c' AND relname NOT LIKE '%yoyo%'
-"""
 UNCOVERED = """
 SELECT k.conname FROM pg_constraint AS k
 WHERE k.contype = 'f' AND k.connamespace = 'public'::regnamespace AND NOT EXISTS (
@@ -194,24 +184,20 @@ WHERE relnamespace = 'public'::regnamespace AND relkind IN ('r', 'p')
 def in_the_database(folder: Path, database: Database) -> list[str]:
     """Applies, takes back and applies each migration that is left to apply, among rows."""
     found = []
-    objects = folder.parent / "validation" / "objects"
     with get_backend(database.url) as backend:
         for migration in backend.to_apply(read_migrations(str(folder))):
             if not database.value("SELECT count(*) FROM users"):
-                database.execute(ROWS if database.tables() else ROWS.split(";")[0])
-            before, relations = database.dump(), {name for (name,) in database.execute(RELATIONS)}
+                database.execute(renew.USERS)
+            if database.tables() and not database.value("SELECT count(*) FROM properties"):
+                database.execute(renew.ROWS)
+            before = database.dump()
             backend.apply_one(migration)
-            new = {name for (name,) in database.execute(RELATIONS)} - relations
             backend.rollback_one(migration)
             if (after := database.dump()) != before:
                 lines = {*before.splitlines()}, {*after.splitlines()}
                 lost, left = sorted(lines[0] - lines[1]), sorted(lines[1] - lines[0])
                 return [f"{migration.id} is not reversible: lost {lost}, left {left}"]
             backend.apply_one(migration)
-            if not (listed := objects / f"{migration.id}.sql").exists():
-                found.append(f"validation/objects/{migration.id}.sql is missing")
-            elif new != {row[1] for row in database.execute(listed.read_text())}:
-                found.append(f"validation/objects/{migration.id}.sql does not list {sorted(new)}")
     uncovered, silent = (
         {name for (name,) in database.execute(query)} for query in (UNCOVERED, WITHOUT_COMMENT)
     )
@@ -233,58 +219,51 @@ def test_rule(rule):
     assert rule(MIGRATIONS) == []
 
 
-def test_every_migration_is_reversible_listed_indexed_and_commented(unmigrated):
+def test_every_migration_is_reversible_indexed_and_commented(unmigrated):
     assert in_the_database(MIGRATIONS, unmigrated) == []
 
 
-HEAD = """\
--- {title}
---
--- What it does   Shows how the next one is written.
--- Locks          {locks}
--- Safe when      always.
--- Not safe when  never.
--- After          python -m validation post-migration
--- Proven by      tests/test_migrations.py
+def fill(path: Path, statement: str, in_tries: str = "") -> None:
+    """Fills in what `make new` wrote: the header, what stands for itself, what is tried."""
+    text = path.read_text()
+    for words in ("It shows a next one.", "Shows how the next one is written.",
+                  *["On properties."] * ("Locks          ..." in text), "always.", "never."):  # fmt: skip
+        text = text.replace("...\n", f"{words}\n", 1)
+    text = re.sub(r"(?m)^-- (Here,|CREATE INDEX|DROP INDEX) .*$", lambda _: statement, text)
+    if in_tries:
+        text = text.replace("-- The statement, instead of this line", in_tries)
+    else:
+        text = text.partition("\n\n-- One such block")[0]
+    path.write_text(text)
 
-SET {local}lock_timeout = {limit};
 
-"""
-TABLE = {"title": "A new table", "locks": "SHARE ROW EXCLUSIVE on properties.",
-         "local": "LOCAL ", "limit": "'2s'"}  # fmt: skip
-INDEX = {"title": "An index", "locks": "SHARE UPDATE EXCLUSIVE on users.",
-         "local": "", "limit": "0"}  # fmt: skip
-SCRATCH = {
-    "migrations/0002_viewings.sql": "-- depends: 0001_property_v2\n" + HEAD.format(**TABLE) + """\
+def scratch_migrations(folder: Path) -> None:
+    """A table and two indexes, after the migrations that are there."""
+    up, down = new(folder, "viewings")
+    fill(up, """\
 CREATE TABLE viewings (
-    property_id uuid        NOT NULL REFERENCES properties (id) ON DELETE CASCADE,
+    property_id uuid        NOT NULL,
     viewed_at   timestamptz NOT NULL,
     PRIMARY KEY (property_id, viewed_at)
 );
 
-COMMENT ON TABLE viewings IS 'Who looked at a listing';
-""",
-    "migrations/0002_viewings.rollback.sql": HEAD.format(**TABLE) + "DROP TABLE viewings;\n",
-    "migrations/0003_names.sql": "-- transactional: false\n-- depends: 0002_viewings\n"
-    + HEAD.format(**INDEX) + """\
+COMMENT ON TABLE viewings IS 'Who looked at a listing';""", """\
+ALTER TABLE viewings
+            ADD CONSTRAINT viewings_property_id_fkey
+            FOREIGN KEY (property_id) REFERENCES properties (id) ON DELETE CASCADE;""")
+    fill(down, "-- Only what follows.", "DROP TABLE viewings;")
+    up, down = new(folder, "names", concurrently=True)
+    fill(up, """\
 CREATE INDEX CONCURRENTLY idx_users_created_at ON users (created_at);
 
-CREATE INDEX CONCURRENTLY idx_users_full_name ON users (full_name);
-""",
-    "migrations/0003_names.rollback.sql": "-- transactional: false\n" + HEAD.format(**INDEX) + """\
+CREATE INDEX CONCURRENTLY idx_users_full_name ON users (full_name);""")
+    fill(down, """\
 DROP INDEX CONCURRENTLY IF EXISTS idx_users_full_name;
 
-DROP INDEX CONCURRENTLY IF EXISTS idx_users_created_at;
-""",
-    "validation/objects/0002_viewings.sql": """
-SELECT kind, name, kind, 'bestays'
-FROM (VALUES ('table', 'viewings'), ('index', 'viewings_pkey')) AS expected (kind, name)
-""",
-    "validation/objects/0003_names.sql": """
-SELECT 'index', name, 'index', 'bestays'
-FROM (VALUES ('idx_users_created_at'), ('idx_users_full_name')) AS expected (name)
-""",
-}  # fmt: skip
+DROP INDEX CONCURRENTLY IF EXISTS idx_users_created_at;""")
+    renew_checksums(folder.parent)
+
+
 UP, DOWN = "migrations/0002_viewings.sql", "migrations/0002_viewings.rollback.sql"
 INDEXES, NO_INDEXES = "migrations/0003_names.sql", "migrations/0003_names.rollback.sql"
 
@@ -310,15 +289,16 @@ BREACHES = [
     (concurrently, NO_INDEXES, "-- transactional: false\n", ""),
     (concurrently, NO_INDEXES, "IF EXISTS ", ""),
     (concurrently, NO_INDEXES, "idx_users_full_name", "idx_users_created_at"),
+    (concurrently, INDEXES, "SET lock", "SELECT 1;\nSET lock"),
+    (concurrently, NO_INDEXES, "DROP INDEX CONCURRENTLY IF EXISTS idx_users_created_at;", "SELECT 1;"),
+    (headers, UP, "Shows how the next one is written.", "..."),
     (concurrently, UP, "COMMENT", "CREATE INDEX CONCURRENTLY i ON viewings (viewed_at);\nCOMMENT"),
 ]  # fmt: skip
 BREACHES_IN_THE_DATABASE = {
     "0002_viewings is not reversible: .* left .*viewings": (
-        DOWN, "DROP TABLE viewings", "SELECT 1"),
+        DOWN, "DROP TABLE viewings", "PERFORM 1"),
     "0002_viewings is not reversible: .*5@example": (
         UP, "COMMENT", "DELETE FROM users WHERE email = '5@example.com';\nCOMMENT"),
-    "0002_viewings.sql is missing": ("validation/objects/0002_viewings.sql", None, ""),
-    "0002_viewings.sql does not list": ("validation/objects/0002_viewings.sql", "pkey", "key"),
     "no index serves viewings_property_id_fkey": (
         UP, "(property_id, viewed_at)", "(viewed_at, property_id)"),
     "viewings has no comment": (UP, "IS 'Who looked at a listing'", "IS NULL"),
@@ -327,19 +307,17 @@ BREACHES_IN_THE_DATABASE = {
 
 @pytest.fixture
 def scratch(tmp_path) -> Path:
-    """A copy of the project's migrations, with good ones after them."""
-    shutil.copytree(MIGRATIONS, tmp_path / "migrations")
-    shutil.copytree(PROJECT / "validation" / "objects", tmp_path / "validation" / "objects")
-    for name, text in SCRATCH.items():
-        (tmp_path / name).write_text(text)
-    add_checksums(tmp_path)
+    """A copy of the first migration, with good ones after it."""
+    (tmp_path / "migrations").mkdir()
+    for path in MIGRATIONS.glob("0001_*"):
+        shutil.copy(path, tmp_path / "migrations")
+    scratch_migrations(tmp_path / "migrations")
     return tmp_path
 
 
-def add_checksums(scratch: Path) -> None:
-    sums = (f"{hashlib.sha256(p.read_bytes()).hexdigest()}  {p.name}\n"
-            for p in files(scratch / "migrations"))  # fmt: skip
-    (scratch / "migrations" / "SHA256SUMS").write_text("".join(sums))
+def renew_checksums(scratch: Path) -> None:
+    folder = scratch / "migrations"
+    (folder / "SHA256SUMS").write_text(renew.checksums(folder))
 
 
 def spoil(scratch: Path, name: str, old: str | None, new: str) -> None:
@@ -355,13 +333,22 @@ def spoil(scratch: Path, name: str, old: str | None, new: str) -> None:
     else:
         assert old in path.read_text()
         path.write_text(path.read_text().replace(old, new))
-    add_checksums(scratch)
+    renew_checksums(scratch)
 
 
 def test_good_migrations_keep_every_rule(scratch, servers):
-    assert [fault for rule in RULES for fault in rule(scratch / "migrations")] == []
-    with clone(servers[0], "migrated") as database:
-        assert in_the_database(scratch / "migrations", database) == []
+    folder = scratch / "migrations"
+    assert [fault for rule in RULES for fault in rule(folder)] == []
+    within = [p for p in files(folder) if not directives(p).get("transactional")]
+    outside = [p for p in files(folder) if p not in within]
+    for linter in (
+        ("sqlfluff", "lint", "--config", PROJECT / ".sqlfluff", folder), ("squawk", *within),
+        ("squawk", "--no-assume-in-transaction", *outside),
+    ):  # fmt: skip
+        done = subprocess.run(linter, cwd=PROJECT, capture_output=True, text=True)
+        assert done.returncode == 0, done.stdout
+    with clone(servers[0], "unmigrated") as database:
+        assert in_the_database(folder, database) == []
 
 
 @pytest.mark.parametrize(
@@ -377,7 +364,7 @@ def test_each_rule_catches_its_breach(scratch, rule, name, old, new):
 def test_each_breach_shows_in_the_database(scratch, servers, fault):
     (scratch / INDEXES).unlink()
     spoil(scratch, *BREACHES_IN_THE_DATABASE[fault])
-    with clone(servers[0], "migrated") as database:
+    with clone(servers[0], "unmigrated") as database:
         found = in_the_database(scratch / "migrations", database)
     assert len(found) == 1 and re.search(fault, found[0]), found
 
@@ -387,12 +374,14 @@ def test_a_failed_concurrent_build_leaves_no_invalid_index(scratch, servers):
     spoil(scratch, INDEXES, "CREATE INDEX CONCURRENTLY idx_users_full_name",
           "CREATE UNIQUE INDEX CONCURRENTLY idx_users_full_name")  # fmt: skip
     assert not concurrently(scratch / "migrations")
-    with clone(servers[0], "migrated") as database:
-        database.execute(ROWS)
+    with clone(servers[0], "unmigrated") as database:
+        folder = str(scratch / "migrations")
+        assert database.yoyo("apply", folder, "-r", "0001_property_v2").returncode == 0
+        database.execute(f"{renew.USERS};{renew.ROWS}")
         before = database.dump()
-        done = database.yoyo("apply", str(scratch / "migrations"), "-r", "0002_viewings")
+        done = database.yoyo("apply", folder, "-r", "0002_viewings")
         assert done.returncode == 0, done.stderr
-        done = database.yoyo("apply", str(scratch / "migrations"))
+        done = database.yoyo("apply", folder)
         assert "could not create unique index" in done.stderr
         invalid = "SELECT indexrelid::regclass FROM pg_index WHERE NOT indisvalid"
         assert database.execute(invalid) == []

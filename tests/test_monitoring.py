@@ -9,8 +9,8 @@ from concurrent.futures import ThreadPoolExecutor
 import psycopg
 import pytest
 
-from .conftest import TABLES, Database
-from .test_indexes import INSERT, run, until
+from .conftest import TABLES, Database, wait_for
+from .test_indexes import INSERT, run
 from .traffic import WRITE_USERS, add_users
 
 SUBJECTS = {
@@ -32,7 +32,7 @@ def by(column: str, rows: list[dict]) -> dict[str, dict]:
 
 
 def until_counted(database: Database, condition: str) -> None:
-    until(lambda: database.value(f"SELECT {condition}"), f"the statistics say {condition}")
+    database.wait_for(f"SELECT 1 WHERE (SELECT {condition})", f"the statistics say {condition}")
 
 
 def test_sizes_translations_index_use_and_dead_rows(migrated):
@@ -88,7 +88,7 @@ def test_sizes_translations_index_use_and_dead_rows(migrated):
             " WHERE relname = 'properties'"
         )
 
-    until(vacuumed, "no row is dead")
+    wait_for(vacuumed, "no row is dead")
     table = migrated.validation("monitoring").stdout
     part = table[table.index("Dead rows") :].split("\n\n")[0]
     assert re.search(r"^  properties +193 +0 ", part, re.MULTILINE), part
@@ -106,8 +106,10 @@ def test_who_waits_for_whom_and_whose_transaction_is_open(migrated):
         with blocker.transaction():
             blocker.execute(WRITE_USERS)
             update = executor.submit(waiter.execute, WRITE_USERS)
-            ungranted = "SELECT pid FROM pg_locks WHERE NOT granted"
-            until(lambda: migrated.execute(ungranted), "login waits for the nightly report")
+            ungranted = (
+                f"SELECT 1 FROM pg_locks WHERE NOT granted AND pid = {waiter.info.backend_pid}"
+            )
+            migrated.wait_for(ungranted, "login waits for the nightly report")
             found = watch(migrated)
         update.result(30)
     [wait] = found["waiting_locks"]

@@ -11,7 +11,9 @@ from collections.abc import Iterator
 import psycopg
 import pytest
 
-from .conftest import PROJECT, TABLES
+from validation import expectation
+
+from .conftest import PROJECT
 
 CHECKS = sorted((PROJECT / "validation" / "post_migration").glob("*.sql"))
 
@@ -28,18 +30,17 @@ OTHER_TYPE = {  # by type: another one, and a default that the column does not h
     "text[]": ("varchar[]", "'{x}'"),
     "vector": ("vector(3)", None),
 }
-# Columns without a default, a rule or an index: only their place changes when they are made anew.
-MOVABLE = (
-    "amenities.icon", "policy_translations.description", "properties.cover_image",
-    "properties.description_embedding_en", "properties.description_embedding_th",
-)  # fmt: skip
 
 
 def mutations(connection: psycopg.Connection) -> Iterator[tuple[str, list[str]]]:
     """Names of mutations, each with statements of which the first that is possible makes it."""
-    six = list(TABLES)
+    ours = expectation.tables()
     query = connection.execute
-    for table in six:
+    first = {table: column for table, column in query(
+        "SELECT attrelid::regclass::text, attname FROM pg_attribute WHERE attnum = 1"
+        " AND attrelid = ANY(%s::regclass[])", [ours],
+    )}  # fmt: skip
+    for table in ours:
         yield f"drop table {table}", [f"DROP TABLE {table} CASCADE"]
         yield f"rename table {table}", [f"ALTER TABLE {table} RENAME TO x"]
         yield f"unlogged {table}", [
@@ -58,26 +59,30 @@ def mutations(connection: psycopg.Connection) -> Iterator[tuple[str, list[str]]]
             f"ALTER TABLE {table} ADD COLUMN x integer GENERATED ALWAYS AS (1) STORED"
         ]
         yield f"check on {table}", [f"ALTER TABLE {table} ADD CONSTRAINT x CHECK (true)"]
-        yield f"unique on {table}", [f"ALTER TABLE {table} ADD CONSTRAINT x UNIQUE (created_at)"]
+        yield f"unique on {table}", [f"ALTER TABLE {table} ADD CONSTRAINT x UNIQUE ({first[table]})"]
         yield f"foreign key on {table}", [
             f"ALTER TABLE {table} ADD COLUMN x integer REFERENCES users (id)"
         ]
-        yield f"index on {table}", [f"CREATE INDEX x ON {table} (created_at)"]
+        yield f"index on {table}", [f"CREATE INDEX x ON {table} ({first[table]})"]
         yield f"trigger on {table}", [
             f"CREATE TRIGGER x BEFORE INSERT ON {table}"
             " FOR EACH ROW EXECUTE FUNCTION update_updated_at_column()"
         ]
         yield f"comment on {table}", [f"COMMENT ON TABLE {table} IS 'x'"]
 
-    for table, column, kind, not_null, default in query(
-        "SELECT c.relname, a.attname, format_type(a.atttypid, NULL), a.attnotnull, a.atthasdef"
+    for table, column, kind, whole, not_null, default, movable in query(
+        "SELECT c.relname, a.attname, format_type(a.atttypid, NULL),"
+        " format_type(a.atttypid, a.atttypmod), a.attnotnull, a.atthasdef,"
+        # Only its place changes when it is made anew: nothing depends on it, and it is not the last.
+        " NOT a.attnotnull AND NOT a.atthasdef AND a.attnum < c.relnatts AND NOT EXISTS ("
+        "SELECT FROM pg_depend WHERE refobjid = a.attrelid AND refobjsubid = a.attnum)"
         " FROM pg_attribute AS a JOIN pg_class AS c ON c.oid = a.attrelid"
-        " WHERE c.relkind = 'r' AND c.relname = ANY(%s) AND a.attnum > 0",
-        [six],
+        " WHERE c.relkind = 'r' AND c.relname = ANY(%s) AND a.attnum > 0 AND NOT a.attisdropped",
+        [ours],
     ).fetchall():
         name, alter = f"{table}.{column}", f"ALTER TABLE {table} ALTER COLUMN {column}"
         catalog = f"WHERE attrelid = '{table}'::regclass AND attname = '{column}'"
-        other, value = OTHER_TYPE[kind]
+        other, value = OTHER_TYPE.get(kind, ("point", None))
         yield f"drop {name}", [f"ALTER TABLE {table} DROP COLUMN {column} CASCADE"]
         yield f"rename {name}", [f"ALTER TABLE {table} RENAME COLUMN {column} TO x"]
         yield f"type of {name}", [
@@ -100,27 +105,30 @@ def mutations(connection: psycopg.Connection) -> Iterator[tuple[str, list[str]]]
             yield f"no default of {name}", [f"{alter} DROP DEFAULT"]
         if value:
             yield f"default of {name}", [f"{alter} SET DEFAULT {value}"]
-        if name in MOVABLE:
-            kind = f"{kind}(1536)" if kind == "vector" else kind
+        if movable:
             yield f"place of {name}", [
-                f"ALTER TABLE {table} DROP COLUMN {column}, ADD COLUMN {column} {kind}"
+                f"ALTER TABLE {table} DROP COLUMN {column}, ADD COLUMN {column} {whole}"
             ]
         yield f"comment on {name}", [f"COMMENT ON COLUMN {name} IS 'x'"]
 
     for table, name, kind, definition in query(
         "SELECT conrelid::regclass::text, conname, contype::text, pg_get_constraintdef(oid)"
         " FROM pg_constraint WHERE conrelid::regclass::text = ANY(%s) AND contype <> 'n'",
-        [six],
+        [ours],
     ).fetchall():
         drop = f"ALTER TABLE {table} DROP CONSTRAINT {name} CASCADE"
         again = f"{drop}; ALTER TABLE {table} ADD CONSTRAINT {name}"
         yield f"drop {name}", [drop]
         yield f"rename {name}", [f"ALTER TABLE {table} RENAME CONSTRAINT {name} TO x"]
         if kind == "c":
-            yield f"not valid {name}", [f"{again} {definition} NOT VALID"]
-            yield f"no inherit {name}", [f"{again} {definition} NO INHERIT"]
-            yield f"weaker {name}", [f"{again} {definition[:-1]} OR true)"]
-            yield f"stricter {name}", [f"{again} {definition[:-1]} AND updated_at > 'epoch')"]
+            rule = definition.removesuffix(" NOT VALID")
+            yield f"validity of {name}", [
+                f"ALTER TABLE {table} VALIDATE CONSTRAINT {name}" if " NOT VALID" in definition
+                else f"{again} {definition} NOT VALID"
+            ]
+            yield f"no inherit {name}", [f"{again} {rule} NO INHERIT"]
+            yield f"weaker {name}", [f"{again} {rule[:-1]} OR true)"]
+            yield f"stricter {name}", [f"{again} {rule[:-1]} AND {first[table]} IS NOT NULL)"]
             values = definition.replace("'th", "'xx").replace("'r", "'s").replace("'i", "'j")
             if values != definition:
                 yield f"values of {name}", [f"{again} {values}"]
@@ -144,7 +152,7 @@ def mutations(connection: psycopg.Connection) -> Iterator[tuple[str, list[str]]]
         "SELECT indrelid::regclass::text, indexrelid::regclass::text, pg_get_indexdef(indexrelid),"
         " EXISTS (SELECT FROM pg_constraint WHERE conindid = indexrelid AND contype IN ('p', 'u'))"
         " FROM pg_index WHERE indrelid::regclass::text = ANY(%s)",
-        [six],
+        [ours],
     ).fetchall():
         catalog = f"WHERE indexrelid = '{name}'::regclass"
         yield f"rename index {name}", [f"ALTER INDEX {name} RENAME TO x"]
@@ -156,17 +164,25 @@ def mutations(connection: psycopg.Connection) -> Iterator[tuple[str, list[str]]]
         again = f"DROP INDEX {name};"
         yield f"drop index {name}", [again]
         body, where, predicate = definition.partition(" WHERE ")
+        more = f"({first[table]} IS NOT NULL)"
         if where:
             yield f"no predicate {name}", [f"{again} {body}"]
-            yield f"predicate {name}", [f"{again} {definition} AND (created_at IS NOT NULL)"]
+            yield f"predicate {name}", [f"{again} {definition} AND {more}"]
         else:
-            yield f"predicate {name}", [f"{again} {definition} WHERE (created_at IS NOT NULL)"]
-        yield f"include {name}", [f"{again} {body.replace('gin', 'gist')} INCLUDE (id){where}{predicate}",
-                                  f"{again} {body.rsplit('(', 1)[0]}(tags, images){where}{predicate}"]
-        yield f"parameters {name}", [f"{again} {body} WITH (fillfactor = 50){where}{predicate}",
-                                     f"{again} {body} WITH (fastupdate = off){where}{predicate}"]
+            yield f"predicate {name}", [f"{again} {definition} WHERE {more}"]
+        if "hnsw" not in body:
+            yield f"include {name}", [
+                f"{again} {body.replace('gin', 'gist')} INCLUDE (id){where}{predicate}",
+                f"{again} {body.rsplit('(', 1)[0]}(tags, images){where}{predicate}",
+            ]
+        yield f"parameters {name}", [
+            f"{again} {body} WITH ({parameter}){where}{predicate}"
+            for parameter in ("fillfactor = 50", "fastupdate = off", "m = 8")
+        ]
         if "jsonb_path_ops" in body:
             yield f"class {name}", [f"{again} {body.replace('jsonb_path_ops', 'jsonb_ops')}"]
+        if "vector_cosine_ops" in body:
+            yield f"class {name}", [f"{again} {body.replace('cosine', 'l2')}"]
         if "btree" in body:
             columns = body.rsplit("(", 1)[1][:-1].split(", ")
             head = body.rsplit("(", 1)[0]
@@ -187,7 +203,7 @@ def mutations(connection: psycopg.Connection) -> Iterator[tuple[str, list[str]]]
     for table, name, definition in query(
         "SELECT tgrelid::regclass::text, tgname, pg_get_triggerdef(oid) FROM pg_trigger"
         " WHERE NOT tgisinternal AND tgrelid::regclass::text = ANY(%s)",
-        [six],
+        [ours],
     ).fetchall():
         again = f"DROP TRIGGER {name} ON {table};"
         yield f"drop {name}", [again]
@@ -218,7 +234,9 @@ def mutations(connection: psycopg.Connection) -> Iterator[tuple[str, list[str]]]
     yield "owner of function", [f"CREATE ROLE x; ALTER {function} OWNER TO x"]
 
     for (name,) in query(
-        "SELECT sequencename::text FROM pg_sequences WHERE sequencename LIKE '%translations_id_seq'"
+        "SELECT objid::regclass::text FROM pg_depend JOIN pg_class ON pg_class.oid = objid"
+        " WHERE relkind = 'S' AND deptype = 'a' AND refobjid = ANY(%s::regclass[])",
+        [ours],
     ).fetchall():
         yield f"drop {name}", [f"DROP SEQUENCE {name} CASCADE"]
         for change in (
@@ -233,7 +251,7 @@ def mutations(connection: psycopg.Connection) -> Iterator[tuple[str, list[str]]]
         " concat_ws('.', objoid::regclass, attname) FROM pg_description"
         " LEFT JOIN pg_attribute ON attrelid = objoid AND attnum = objsubid AND objsubid > 0"
         " WHERE classoid = 'pg_class'::regclass AND objoid::regclass::text = ANY(%s)",
-        [six],
+        [ours],
     ).fetchall():
         yield f"no comment on {name}", [f"COMMENT ON {kind} {name} IS NULL"]
 

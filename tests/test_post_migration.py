@@ -3,8 +3,11 @@
 from __future__ import annotations
 
 import json
+import re
 
 import pytest
+
+from validation import expectation
 
 from .conftest import TABLES, Database
 
@@ -29,6 +32,13 @@ SELECT 'Villa ' || n, 'x', 'rent', 'villa', n, n % 100 + 1 FROM generate_series(
 INSERT INTO property_translations (property_id, locale, field, value)
 SELECT id, 'th', 'title', 'วิลล่า' FROM properties;
 """
+
+
+EXPECTED = expectation.query("""
+    SELECT CASE kind WHEN 'index' THEN 'indexes' WHEN 'function' THEN kind ELSE kind || 's' END,
+        count(*)
+    FROM expected WHERE removed_by IS NULL GROUP BY kind
+""")
 
 
 def fingerprint(database: Database) -> list:
@@ -65,10 +75,11 @@ def test_all_passes_among_neighbours_and_leaves_no_trace(migrated, rows):
     before = fingerprint(migrated)
     checks = found(migrated)
     assert {r["status"] for rows in checks.values() for r in rows} == {"pass"}
-    assert {name: len(rows) for name, rows in checks.items()} == {
-        "tables": 6, "columns": 61, "constraints": 27, "indexes": 23, "triggers": 6, "function": 1,
-        "sequences": 3, "comments": 16, "behaviour": 36, "query plan": 1, "query time": 1,
-    }  # fmt: skip
+    expected = dict(migrated.execute(EXPECTED))
+    assert sum(expected.values()) > 100
+    of_kind = {kind: len(checks[kind]) for kind in checks if kind in expected}
+    assert of_kind == expected
+    assert {*checks} - {*expected} == {"behaviour", "query plan", "query time"}
     for command in ("pre-migration", "state"):
         assert migrated.validation(command).returncode == 0
     assert fingerprint(migrated) == before
@@ -113,7 +124,7 @@ def test_a_read_only_database_is_told_what_was_not_tried(migrated):
     checks = found(migrated, PGOPTIONS="-c default_transaction_read_only=on")
     assert [r["status"] for r in checks["behaviour"]] == ["warn"]
     assert [r["status"] for r in checks["query plan"]] == ["warn"]
-    assert len(checks["constraints"]) == 27
+    assert {r["status"] for r in checks["constraints"]} == {"pass"}
 
 
 def test_the_index_that_the_query_needs_is_missed(migrated):
@@ -147,6 +158,6 @@ def test_the_table_is_short_and_plain(migrated):
     done = migrated.validation("post-migration")
     lines = done.stdout.splitlines()
     assert len(lines) == 12
-    assert lines[-1] == "All 181 checks passed."
+    assert re.fullmatch(r"All \d+ checks passed.", lines[-1])
     assert "\033" not in done.stdout
     assert max(map(len, lines)) <= 100

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import os
 import re
 import sys
 from collections.abc import Iterator
@@ -15,8 +16,8 @@ from local_postgres.server import VERSIONS
 
 from .conftest import PROJECT, Database, clone
 
-QUERIES = PROJECT / "validation" / "queries"
-LOOK_ALIKES = QUERIES / "look_alikes"
+QUERIES = PROJECT / "queries"
+ANTI_PATTERNS = QUERIES / "anti_patterns"
 
 
 def load(database: Database, properties: int) -> None:
@@ -46,22 +47,54 @@ def measure(database: Database, *arguments: object, **environment: str) -> tuple
     return done.returncode, {row["check"]: row for row in json.loads(done.stdout)["results"]}
 
 
-def test_all_read_their_index_within_their_limit_and_leave_no_trace(sample):
+@pytest.fixture(scope="module")
+def patient(tmp_path_factory) -> dict[str, Path]:
+    """Copies of the queries by their number, with a limit that no busy machine misses."""
+    folder = tmp_path_factory.mktemp("queries")
+    for path in QUERIES.glob("*.sql"):
+        text, limits = re.subn(r"(?m)^-- Limit  \d+ ms$", "-- Limit  60000 ms", path.read_text())
+        assert limits == 1, f"{path} has no limit"
+        (folder / path.name).write_text(text)
+    return {path.name[:2]: path for path in sorted(folder.glob("*.sql"))}
+
+
+def test_all_read_their_index_and_leave_no_trace(sample, patient):
     before = sample.dump()
-    done = sample.validation("queries")
+    done = sample.validation("queries", *map(str, patient.values()))
     assert (done.returncode, done.stderr) == (0, ""), done.stdout
-    lines = done.stdout.splitlines()
-    files = sorted(path.stem[3:].replace("_", " ") for path in QUERIES.glob("*.sql"))
-    assert sorted(line[8:].split("  ")[0] for line in lines[:-1]) == files
-    assert lines[-1] == f"All {len(files)} checks passed."
+    *lines, summary = done.stdout.splitlines()
+    for line, path in zip(lines, patient.values()):
+        assert line.startswith(f"  pass  {path.stem[3:].replace('_', ' ')}  ")
+        wanted = re.findall(r"(?m)^-- Index  (\w+(?: or \w+)*)$", path.read_text())
+        assert wanted and all(re.search(r"\b|\b".join(w.split(" or ")), line) for w in wanted), line
+    assert summary == f"All {len(patient)} checks passed."
     assert sample.dump() == before
 
 
-def test_every_query_says_its_index_and_limit():
-    for path in QUERIES.glob("*.sql"):
-        header = path.read_text(encoding="utf-8")
-        assert re.search(r"(?m)^-- Index  \w+( or \w+)*$", header), path
-        assert re.search(r"(?m)^-- Limit  \d+ ms$", header), path
+def pages(database: Database, statement: str, *others: tuple[str, str]) -> int:
+    """How many pages a statement reads, from the cache or not."""
+    settings = re.findall(r"(?m)^-- Set +(\w+) = (\w+)", statement) + [*others]
+    with database.connect() as connection, connection.transaction(force_rollback=True):
+        for setting in settings:
+            connection.execute("SELECT set_config(%s, %s, true)", setting)
+        explain = f"EXPLAIN (ANALYZE, BUFFERS, FORMAT JSON) {statement}"
+        plan = connection.execute(explain).fetchone()[0][0]["Plan"]
+    return plan["Shared Hit Blocks"] + plan["Shared Read Blocks"]
+
+
+# What 10,000 listings need so that the forms differ as they do at a million: a bound that is
+# reached early, and for 36 the walk that the planner takes there.
+BOUNDS = {"53": ("LIMIT 1001", "LIMIT 25"), "80": ("LIMIT 1000", "LIMIT 100"),
+          "36": ("LIMIT 1000", "LIMIT 100")}  # fmt: skip
+WALK = {"36": [("enable_bitmapscan", "off")]}
+
+
+@pytest.mark.parametrize("path", sorted(ANTI_PATTERNS.glob("*.sql")), ids=lambda path: path.stem)
+def test_an_anti_pattern_reads_four_times_as_many_pages(sample, path):
+    number = path.name[:2]
+    good = pages(sample, sql(number).replace(*BOUNDS.get(number, ("", ""))))
+    bad = pages(sample, path.read_text(), *WALK.get(number, ()))
+    assert bad > 4 * good, (good, bad)
 
 
 def test_every_index_of_the_specification_serves_a_query(sample):
@@ -84,29 +117,39 @@ def test_a_missing_index_fails_and_is_named(sample):
     assert f"It must read {name}" in done.stdout and "90_purge.sql" in done.stdout
 
 
-def test_a_missed_limit_fails(sample, tmp_path):
-    path = tmp_path / "10_slow.sql"
-    path.write_text("-- Limit  5 ms\nSELECT pg_sleep(0.01);\n")
-    code, results = measure(sample, path)
-    assert (code, results["slow"]["status"]) == (1, "fail"), results
-    assert results["slow"]["p95"] > results["slow"]["limit"] == 5
-    assert "over its limit" in results["slow"]["what_to_do"]
+def test_a_missed_limit_fails_says_that_the_machine_is_busy_and_how_to_explain(sample, tmp_path):
+    path = tmp_path / "10_a slow one.sql"
+    path.write_text("-- Set    work_mem = 16MB\n-- Limit  5 ms\nSELECT pg_sleep(0.01);\n")
+    programs = f"{Path(sample.server.program('psql')).parent}:{os.environ['PATH']}"
+    work = [sample.start(sys.executable, "-c", "while True: pass")
+            for _ in range(2 * os.cpu_count())]  # fmt: skip
+    try:
+        code, results = measure(sample, path, PATH=programs)
+    finally:
+        for process in work:
+            process.kill()
+            process.communicate(timeout=60)
+    row = results["a slow one"]
+    assert (code, row["status"]) == (1, "fail") and row["p95"] > row["limit"] == 5
+    said, _, command = row["what_to_do"].partition(": ")
+    assert said.startswith("It is over its limit (this machine is busy, ")
+    assert "SET LOCAL work_mem = '16MB'" in command
+    done = sample.run("sh", "-c", command, PATH=programs)
+    assert "(actual time=" in done.stdout, command + done.stderr
 
 
-def test_a_query_that_cannot_run_fails_and_the_others_run(sample, tmp_path):
+def test_a_query_that_cannot_run_fails_and_the_others_run(sample, patient, tmp_path):
     broken = tmp_path / "10_broken.sql"
     broken.write_text("-- Limit  5 ms\nSELECT nothing FROM properties;\n")
-    code, results = measure(sample, broken, QUERIES / "60_detail.sql")
+    code, results = measure(sample, broken, patient["60"])
     assert code == 1
     assert 'column "nothing" does not exist' in results["broken"]["found"]
     assert results["detail"]["status"] == "pass" and results["detail"]["rows"] == 1
 
 
-def test_a_read_only_server_is_measured_but_for_what_writes(sample):
-    code, results = measure(
-        sample, *sorted(QUERIES.glob("[69]*.sql")),
-        PGOPTIONS="-c default_transaction_read_only=on",
-    )  # fmt: skip
+def test_a_read_only_server_is_measured_but_for_what_writes(sample, patient):
+    read_only = "-c default_transaction_read_only=on"
+    code, results = measure(sample, patient["60"], patient["90"], PGOPTIONS=read_only)
     assert code == 0
     purge = results.pop("purge")
     assert (purge["status"], purge["p95"]) == ("warn", None)
@@ -123,9 +166,9 @@ def test_without_rows_it_says_what_to_do(migrated, unmigrated):
         assert done.stderr.count("\n") == 1
 
 
-def test_on_a_few_rows_a_sequential_scan_is_right(migrated):
+def test_on_a_few_rows_a_sequential_scan_is_right(migrated, patient):
     load(migrated, 100)
-    code, results = measure(migrated, *sorted(QUERIES.glob("[2367]*.sql")))
+    code, results = measure(migrated, *patient.values())
     assert code == 0, results
     assert any(not row["indexes"] for row in results.values()), "every plan has an index already"
 
@@ -165,19 +208,23 @@ MEMBERS = {
     "33": lambda p: inside(
         p.policies, {"house_rules": {"pets_allowed": True, "smoking_allowed": True}}
     ),
-    "34": lambda p: is_rent(p)
-    and 1_000_000 <= p.rent_price <= 3_000_000
-    and p.property_type == "condo"
-    and p.physical_specs["rooms"]["bedrooms"] == 2
-    and administrative(p, "province_name") == "Bangkok"
-    and "wifi" in p.amenities["interior"],
-    "35": lambda p: is_rent(p)
-    and 5_000_000 <= p.rent_price <= 15_000_000
-    and p.property_type == "villa"
-    and administrative(p, "province_name") == "Phuket"
-    and "pool" in p.amenities["exterior"]
-    and p.policies["house_rules"]["pets_allowed"]
-    and "duplex" in p.tags,
+    "34": lambda p: (
+        is_rent(p)
+        and 1_000_000 <= p.rent_price <= 3_000_000
+        and p.property_type == "condo"
+        and p.physical_specs["rooms"]["bedrooms"] == 2
+        and administrative(p, "province_name") == "Bangkok"
+        and "wifi" in p.amenities["interior"]
+    ),
+    "35": lambda p: (
+        is_rent(p)
+        and 5_000_000 <= p.rent_price <= 15_000_000
+        and p.property_type == "villa"
+        and administrative(p, "province_name") == "Phuket"
+        and "pool" in p.amenities["exterior"]
+        and p.policies["house_rules"]["pets_allowed"]
+        and "duplex" in p.tags
+    ),
     "36": lambda p: p.property_type == "apartment" and p.physical_specs["rooms"]["bedrooms"] == 5,
 }
 BY_PRICE = {"40": "rent", "42": "sale", "44": "lease"}
@@ -238,7 +285,7 @@ def test_documents_are_found_the_same_in_both_ways(sample, listings):
 
 
 @pytest.mark.parametrize(
-    "first, following, last_shown",
+    ("first", "following", "last_shown"),
     [
         ("10", "11", "SELECT listing_priority, created_at, id FROM properties WHERE id = %s"),
         ("40", "41", "SELECT rent_price, id FROM properties WHERE id = %s"),
@@ -283,8 +330,8 @@ def test_counts(sample, listings):
 OTHER_ROWS = {"11_offset", "53_count_exact", "72_drafts", "80_coverage"}
 
 
-def test_look_alikes_give_the_same_rows(sample):
-    paths = sorted(LOOK_ALIKES.glob("*.sql"))
+def test_anti_patterns_give_the_same_rows(sample):
+    paths = sorted(ANTI_PATTERNS.glob("*.sql"))
     assert len(paths) > len(OTHER_ROWS)
     for path in paths:
         if path.stem not in OTHER_ROWS:
@@ -331,7 +378,7 @@ def test_own_listings_drafts_coverage_and_purge(sample):
         )
         assert expected and ids(sample, sql(name)) == expected, name
     estimated = {row[:2]: row[2] for row in sample.execute(sql("80"))}
-    exact = {row[:2]: row[2] for row in sample.execute(sql("80", LOOK_ALIKES))}
+    exact = {row[:2]: row[2] for row in sample.execute(sql("80", ANTI_PATTERNS))}
     assert estimated.keys() == exact.keys()
     assert all(abs(estimated[key] - exact[key]) <= 5 for key in exact), (estimated, exact)
     old = "deleted_at < current_timestamp - interval '90 days'"

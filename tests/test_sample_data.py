@@ -5,12 +5,13 @@ from __future__ import annotations
 import os
 import pty
 import re
+import select
 import subprocess
 import sys
 
 import pytest
 
-from .conftest import PROJECT, TABLES, Database
+from .conftest import PROJECT, TABLES, Database, rows, wait_for
 
 
 @pytest.fixture
@@ -27,25 +28,16 @@ def load(database: Database, *arguments: str) -> subprocess.CompletedProcess:
     return database.run(*command(database, *arguments))
 
 
-def checksums(database: Database) -> dict[str, str]:
-    return {
-        table: database.value(
-            f"SELECT md5(string_agg(t::text, chr(10) ORDER BY t::text)) FROM {table} AS t"
-        )
-        for table in TABLES
-    }
-
-
 def test_same_seed_same_rows_and_another_seed_other_listings(database):
     first = load(database, "300")
     assert (first.returncode, first.stderr) == (0, "")
     assert first.stdout.startswith("300 properties with "), first.stdout
-    before = checksums(database)
+    before = rows(database)
     database.execute("UPDATE properties SET title = 'x'; DELETE FROM amenities")
     assert load(database, "300", "--seed", "1").returncode == 0
-    assert checksums(database) == before
+    assert rows(database) == before
     assert load(database, "300", "--seed", "2").returncode == 0
-    after = checksums(database)
+    after = rows(database)
     same = {table for table in TABLES if after[table] == before[table]}
     assert same == set(TABLES) - {"properties", "property_translations"}
 
@@ -123,22 +115,27 @@ def test_names_what_is_missing(unmigrated):
 
 def test_a_terminal_shows_how_far_it_is_and_nothing_is_half_done_when_its_session_ends(database):
     assert load(database, "50").returncode == 0
-    before = checksums(database)
+    before = rows(database)
     terminal, end = pty.openpty()
     process = subprocess.Popen(
         command(database, "60000"), cwd=PROJECT, env=database.env(),
         stdout=subprocess.PIPE, stderr=end,
     )  # fmt: skip
     os.close(end)
-    shown = ""
-    while not re.search(r"\[#+\.+\] [24]0,000 of 60,000 properties", shown):
-        shown += os.read(terminal, 1000).decode()
+    shown = bytearray()
+
+    def is_half_done() -> object:
+        if select.select([terminal], [], [], 0.1)[0]:
+            shown.extend(os.read(terminal, 1000))
+        return re.search(rb"\[#+\.+\] [24]0,000 of 60,000 properties", shown)
+
+    wait_for(is_half_done, "the terminal shows 20,000 of 60,000 properties", 300)
     assert database.superuser(
         "SELECT pg_terminate_backend(pid) FROM pg_stat_activity"
         f" WHERE datname = '{database.name}' AND query LIKE 'CALL pg_temp.add_properties(%'"
     )
-    assert (process.wait(), process.stdout.read()) == (2, b"")
+    assert (process.wait(60), process.stdout.read()) == (2, b"")
     message = os.read(terminal, 10_000).decode().rpartition("\x1b[K")[2]
     os.close(terminal)
     assert message.startswith("Sample data failed: ") and message.count("\n") == 1, message
-    assert checksums(database) == before
+    assert rows(database) == before

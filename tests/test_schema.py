@@ -1,13 +1,18 @@
-"""Every rule of the schema, tried with a row that breaks it and one that keeps it."""
+"""Every rule of the specification, tried with a row that breaks it and one that keeps it.
+
+Written from the specification by hand, for 0001 as it is before any later migration.
+"""
 
 from __future__ import annotations
+
+from contextlib import ExitStack
 
 import psycopg
 import pytest
 from psycopg import errors, sql
 from psycopg.types.json import Jsonb
 
-from .conftest import TABLES
+from .conftest import TABLES, clone
 
 PROPERTY = {
     "title": "Villa", "description": "A villa", "transaction_type": "rent",
@@ -35,6 +40,23 @@ def insert(connection: psycopg.Connection, table: str, row: dict, returning: str
         ),
         list(row.values()),
     ).fetchone()[0]
+
+
+@pytest.fixture(scope="module")
+def specified(servers):
+    """The name of a template with the first migration alone."""
+    with ExitStack() as stack:
+        for server in servers:
+            database = stack.enter_context(clone(server, "unmigrated", "specified"))
+            done = database.yoyo("apply", "-r", "0001_property_v2")
+            assert done.returncode == 0, done.stderr
+        yield "specified"
+
+
+@pytest.fixture
+def migrated(server, specified):
+    with clone(server, specified) as database:
+        yield database
 
 
 @pytest.fixture
@@ -275,9 +297,3 @@ def test_thai_text_comes_back_as_it_went_in(connection):
         "SELECT value FROM property_translations WHERE locale = 'th' AND field = 'title'"
     )
     assert value.fetchone() == ("วิลล่า",)
-
-
-def test_post_migration_finds_nothing_wrong(migrated):
-    done = migrated.validation("post-migration")
-    assert done.returncode == 0, done.stdout
-    assert "All " in done.stdout and "checks passed" in done.stdout

@@ -165,7 +165,7 @@ def checkout(tmp_path):
         (f"{MIGRATION}.sql", "edit", "file changed", "git restore"),
         (f"{MIGRATION}.rollback.sql", "edit", "file changed", "git restore"),
         (f"{MIGRATION}.rollback.sql", "delete", "rollback file missing", "git restore"),
-        ("SHA256SUMS", "delete", "file changed", "make checksums"),
+        ("SHA256SUMS", "delete", "file changed", "make renew"),
     ],
 )
 def test_files(checkout, migrated, name, change, found, what_to_do):

@@ -1,17 +1,13 @@
-"""Other sessions that work while a migration runs, and how long each of them waited."""
+"""Other sessions that work while a migration runs."""
 
 from __future__ import annotations
 
 import threading
-import time
 
-from .conftest import Database
+from .conftest import Database, wait_for
 
 WRITE_USERS = "UPDATE users SET full_name = 'B' WHERE id = 2"
 READ_USERS = "SELECT count(*) FROM users"
-# How long a statement takes on the server, its waits for locks included. One that returns this
-# last is measured by it: a busy machine, which keeps this process waiting, then disturbs less.
-ELAPSED = "clock_timestamp() - statement_timestamp()"
 
 
 class Traffic:
@@ -21,32 +17,32 @@ class Traffic:
         pause: seconds between two executions.
 
     Attributes:
-        waits: seconds that each execution took.
+        executed: how often it came to its end.
         errors: what went wrong in it; empty when all is well.
     """
 
     def __init__(self, database: Database, statement: str, pause: float = 0.01) -> None:
         self.database, self.statement, self.pause = database, statement, pause
-        self.waits: list[float] = []
+        self.executed = 0
         self.errors: list[Exception] = []
         self._stop = threading.Event()
         self._thread = threading.Thread(target=self._work, daemon=True)
 
     def _work(self) -> None:
         try:
-            # Not prepared: a prepared statement's time begins after its wait for locks.
             with self.database.connect(
                 application_name="traffic", prepare_threshold=None
             ) as connection:
                 while not self._stop.wait(self.pause):
-                    began = time.monotonic()
-                    cursor = connection.execute(self.statement)
-                    waited = time.monotonic() - began
-                    if ELAPSED in self.statement:
-                        waited = cursor.fetchone()[-1].total_seconds()
-                    self.waits.append(waited)
+                    connection.execute(self.statement)
+                    self.executed += 1
         except Exception as error:
             self.errors.append(error)
+
+    def three_more(self) -> None:
+        """Waits until it was executed three more times, or failed."""
+        wanted = self.executed + 3
+        wait_for(lambda: self.executed >= wanted or self.errors, f"{self.statement}, three times")
 
     def __enter__(self) -> Traffic:
         self._thread.start()
@@ -54,8 +50,8 @@ class Traffic:
 
     def __exit__(self, *_) -> None:
         self._stop.set()
-        self._thread.join(30)
-        assert not self._thread.is_alive()
+        self._thread.join(60)
+        assert not self._thread.is_alive(), f"waited a minute for the end of: {self.statement}"
 
 
 def add_users(database: Database) -> None:

@@ -25,7 +25,7 @@ CANNOT = (
     "Not rehearsed: the commit, yoyo's bookkeeping, waits for sessions that are not here now.\n"
     "The locks were really taken, and let go at the end of the dry run."
 )
-NOT_TRANSACTIONAL = "it runs outside a transaction, which cannot be undone: rehearse it on a copy"
+NOT_TRANSACTIONAL = "not rehearsed: it runs outside a transaction, which cannot be undone"
 
 
 @dataclass
@@ -46,7 +46,10 @@ class Lock:
 
 @dataclass
 class Step:
-    """One statement: its number in its file, first line and duration in milliseconds."""
+    """One statement: its number in its file, first line and duration in milliseconds.
+
+    Of a file that is not rehearsed there is one step, with number 0 and the reason as statement.
+    """
 
     number: int
     file: str
@@ -65,7 +68,21 @@ def run(connection: psycopg2.extensions.connection, arguments: argparse.Namespac
     Raises:
         Unusable: a run of yoyo is at work.
     """
-    files = _files(connection, arguments.rollback)
+    steps = rehearse(connection, _files(connection, arguments.rollback))
+    if arguments.format == "json":
+        rehearsal = {"steps": [asdict(step) for step in steps], "summary": summary(steps)}
+        print(json.dumps(rehearsal, ensure_ascii=False, indent=2))
+    else:
+        _table(steps, arguments.brief)
+    return 1 if any(step.error for step in steps) else 0
+
+
+def rehearse(connection: psycopg2.extensions.connection, files: list[Path]) -> list[Step]:
+    """Runs the statements of files in one transaction, up to the first that fails, and undoes it.
+
+    Returns:
+        The statements that ran, with what each locked of that which was there before.
+    """
     steps, ends = [], []
     with connection.cursor() as cursor:
         try:
@@ -77,8 +94,7 @@ def run(connection: psycopg2.extensions.connection, arguments: argparse.Namespac
             before = {oid: (name, file) for oid, name, file in cursor}
             for step, statement in _steps(files):
                 steps.append(step)
-                if not step.error:
-                    ends.append(_execute(cursor, statement, step, before))
+                ends.append(_execute(cursor, statement, step, before) if step.number else 0)
                 if step.error:
                     break
         finally:
@@ -88,12 +104,7 @@ def run(connection: psycopg2.extensions.connection, arguments: argparse.Namespac
     for step, ended in zip(steps, ends):
         for lock in step.locks:
             lock.held_ms = round((end - ended) * 1000, 1)
-    if arguments.format == "json":
-        rehearsal = {"steps": [asdict(step) for step in steps], "summary": _summary(steps)}
-        print(json.dumps(rehearsal, ensure_ascii=False, indent=2))
-    else:
-        _table(steps, arguments.brief)
-    return 1 if any(step.error for step in steps) else 0
+    return steps
 
 
 def _files(connection, rollback: bool) -> list[Path]:
@@ -113,7 +124,8 @@ def _steps(files: list[Path]) -> Iterator[tuple[Step, str]]:
     for path in files:
         directives, _, statements = read_sql_migration(str(path))
         if directives.get("transactional", "true").lower() == "false":
-            yield Step(0, path.name, "", error=NOT_TRANSACTIONAL), ""
+            yield Step(0, path.name, NOT_TRANSACTIONAL), ""
+            continue
         for number, statement in enumerate(statements, 1):
             lines = (line for line in statement.splitlines() if not re.match(r"\s*(--.*)?$", line))
             yield Step(number, path.name, next(lines).strip()), statement
@@ -149,14 +161,18 @@ def _locks(cursor) -> dict[int, tuple]:
     return {relation: lock for relation, *lock in cursor}
 
 
-def _summary(steps: list[Step]) -> str:
+def summary(steps: list[Step]) -> str:
+    """What a rehearsal showed, in words."""
     if not steps:
         return "Nothing to do here."
     if steps[-1].error:
         return f"Statement {steps[-1].number} of {steps[-1].file} fails.\n{CANNOT}"
-    count = sum(len(step.locks) for step in steps)
+    ran = [step for step in steps if step.number]
+    if not ran:
+        return "Nothing of it can be rehearsed."
+    count = sum(len(step.locks) for step in ran)
     return (
-        f"{len(steps)} statements ran in {sum(s.ms for s in steps):.0f} ms and were undone; "
+        f"{len(ran)} statements ran in {sum(s.ms for s in ran):.0f} ms and were undone; "
         f"{count} lock{'s' * (count != 1)} on what was there before.\n{CANNOT}"
     )
 
@@ -164,7 +180,7 @@ def _summary(steps: list[Step]) -> str:
 def _table(steps: list[Step], brief: bool) -> None:
     file = None
     for step in steps:
-        if brief and not step.locks and not step.error:
+        if brief and step.number and not step.locks and not step.error:
             continue
         if step.file != file:
             file = step.file
@@ -177,5 +193,4 @@ def _table(steps: list[Step], brief: bool) -> None:
             )
         if step.error:
             print(f"  {'':>3}  {'':>7}  → {step.error}")
-    print(_summary(steps))
-
+    print(summary(steps))

@@ -7,15 +7,17 @@ import contextlib
 import math
 import os
 import re
+import shlex
+import shutil
 import time
 from dataclasses import dataclass, field
 from pathlib import Path
 
 import psycopg2
 from psycopg2 import errors
+from psycopg2.extensions import make_dsn
 
-from .checks import HERE
-from .database import Unusable, sentence
+from .database import PROJECT, Unusable, sentence
 from .report import Report, Result
 
 RUNS = 20
@@ -38,7 +40,7 @@ class Measurement(Result):
 
 
 def run(connection: psycopg2.extensions.connection, arguments: argparse.Namespace) -> int:
-    """Measures arguments.files, or every file of validation/queries, and prints the result.
+    """Measures arguments.files, or every file of queries/, and prints the result.
 
     Returns:
         0, or 1 when a query misses its index on a large enough table, or its limit.
@@ -49,7 +51,7 @@ def run(connection: psycopg2.extensions.connection, arguments: argparse.Namespac
     report = Report(arguments.format)
     sizes = _sizes(connection)
     try:
-        for path in arguments.files or sorted((HERE / "queries").glob("*.sql")):
+        for path in arguments.files or sorted((PROJECT / "queries").glob("*.sql")):
             report.add([_measure(connection, path, path.read_text(encoding="utf-8"), sizes)])
     except OSError as error:
         raise Unusable(f"Cannot read {error.filename}: {error.strerror}.") from error
@@ -79,9 +81,7 @@ def _measure(connection, path: Path, sql: str, sizes: dict[bool, int]) -> Measur
         result.limit = float(limit[1])
     with connection.cursor() as cursor:
         try:
-            cursor.execute("SET LOCAL statement_timeout = '60s'")
-            if setting := re.search(r"(?m)^-- Set +(\w+) = (\w+)", sql):
-                cursor.execute("SELECT set_config(%s, %s, true)", setting.groups())
+            cursor.execute(f"SET LOCAL statement_timeout = '60s'; {_settings(sql)}")
             cursor.execute(f"EXPLAIN (FORMAT JSON) {sql}")
             result.indexes = _indexes(cursor.fetchone()[0][0]["Plan"])
             for _ in range(2):  # a busy moment of the machine gets a second chance
@@ -109,12 +109,39 @@ def _measure(connection, path: Path, sql: str, sizes: dict[bool, int]) -> Measur
         choice = wanted.split(" or ")
         if not set(choice) & set(result.indexes) and sizes["translation" in wanted] >= LARGE_ENOUGH:
             result.status = "fail"
-            result.what_to_do = f"It must read {wanted}: ANALYZE, then EXPLAIN {name}."
+            result.what_to_do = (
+                f"It must read {wanted}: ANALYZE; then {_explain(connection, path, sql)}"
+            )
             return result
     if None not in (result.limit, result.p95) and result.p95 > result.limit:
         result.status = "fail"
-        result.what_to_do = f"It is over its limit: EXPLAIN (ANALYZE, BUFFERS) {name}."
+        result.what_to_do = f"It is over its limit{_busy()}: {_explain(connection, path, sql)}"
     return result
+
+
+def _settings(sql: str) -> str:
+    """The settings that the header of a file asks for, as statements."""
+    found = re.findall(r"(?m)^-- Set +(\w+) = (\w+)", sql)
+    return "".join(f"SET LOCAL {name} = '{value}'; " for name, value in found)
+
+
+def _explain(connection, path: Path, sql: str) -> str:
+    """A command for a shell that shows the plan as it was measured, and undoes what it writes."""
+    known = connection.info.dsn_parameters  # it has no password: psql finds it as we did
+    where = make_dsn(**{k: known[k] for k in ("host", "port", "user", "dbname") if k in known})
+    psql = "psql" if shutil.which("psql") else "python -m local_postgres psql"
+    start = f'"BEGIN; {_settings(sql)}EXPLAIN (ANALYZE, BUFFERS)"'
+    file = shlex.quote(os.path.relpath(path))
+    return f"(echo {start}; cat {file}) | {psql} -X -d {shlex.quote(where)}"
+
+
+def _busy() -> str:
+    """Says so where this process gets too little of a processor, as the server then does."""
+    wall, processor = time.perf_counter(), time.process_time()
+    while time.process_time() - processor < 0.1:
+        pass
+    share = 0.1 / (time.perf_counter() - wall)
+    return f" (this machine is busy, {share:.0%} of a processor was left)" if share < 0.8 else ""
 
 
 def _time(cursor, sql: str, result: Measurement) -> None:

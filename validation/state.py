@@ -14,7 +14,8 @@ from psycopg2 import sql
 from psycopg2.extras import NamedTupleCursor
 from yoyo import read_migrations
 
-from .checks import HERE, rows
+from . import expectation
+from .checks import HERE
 from .database import PROJECT, Connection, Unusable, migration_table, settings
 from .report import Result
 
@@ -30,10 +31,6 @@ LEFT_BEHIND = "left behind"
 
 CHECKSUMS = "SHA256SUMS"
 KEPT_SCHEMA = "property_v2_kept"
-TABLES = (
-    "amenities", "amenity_translations", "policies", "policy_translations",
-    "properties", "property_translations",
-)  # fmt: skip
 
 
 @dataclass
@@ -80,14 +77,13 @@ def states(connection: Connection) -> list[State]:
         locks = _select(cursor, "yoyo_lock")
         cursor.execute((HERE / "sessions.sql").read_text(encoding="utf-8"))
         sessions = cursor.fetchall()
-    result = []
+    result, objects = [], expectation.objects(connection)
     for migration, path in paths.items():
-        file = HERE / "objects" / f"{migration}.sql"
-        objects = tuple(rows(connection, file)) if file.exists() else ()
+        made = tuple(objects.get(migration, ()))
         names = (migration, f"{migration}.rollback")
         session = next((s for s in sessions if s.application_name in names), None)
-        verdict = _migration(connection, migration, objects, migration in marks, session)
-        result.append(State(migration, *verdict, objects, path))
+        verdict = _migration(connection, migration, made, migration in marks, session)
+        result.append(State(migration, *verdict, made, path))
     for migration in sorted(marks - paths.keys()):
         way_out = "Update this checkout: the database is ahead of it."
         found = f"{UNKNOWN}: there is no such file"
@@ -253,7 +249,7 @@ def _faults(migration: str, path: Path) -> list[State]:
             found = f"file changed: {file.name} is not what {CHECKSUMS} lists"
             way_out = (
                 "If it was applied anywhere, git restore it and write a new migration; "
-                "otherwise: make checksums"
+                "otherwise: make renew"
             )
         else:
             continue

@@ -1,5 +1,5 @@
 -- Any later page: what comes after the last listing shown, as fast at any depth. In two arms, since
--- the planner judges a row comparison by its first column alone: see the look-alike.
+-- the planner judges a row comparison by its first column alone: see the anti-pattern.
 -- Bind   listing_priority (twice), created_at and id of the last listing shown
 -- Index  idx_properties_listing
 -- Limit  50 ms

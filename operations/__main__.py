@@ -153,8 +153,8 @@ def export_data(target: Target, arguments) -> None:
         counts = state.row_counts(connection, expectation.tables())
         if hidden := [table for table, count in counts.items() if count is None]:
             raise Unusable(
-                f"Not exported: this role may not read all rows of {hidden[0]} (row security, or no "
-                "SELECT). Export as a role that may."
+                f"Not exported: this role may not read all rows of {hidden[0]} (row security, or "
+                "no SELECT). Export as a role that may."
             )
         if not any(counts.values()):
             print("Nothing to export: the tables are " + ("empty." if counts else "not there."))

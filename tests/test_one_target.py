@@ -21,7 +21,13 @@ from local_postgres.server import Server
 from .conftest import PROJECT, Database, clone
 from .conftest import newest as server  # noqa: F401
 from .test_operations import (  # noqa: F401
-    SECRET, Operator, checkout, command_lines_watched, fill, rows, well,
+    SECRET,
+    Operator,
+    checkout,
+    command_lines_watched,
+    fill,
+    rows,
+    well,
 )  # fmt: skip
 
 VISITS = """
@@ -82,7 +88,7 @@ def refused(done, *said: str) -> None:
 
 
 @pytest.fixture
-def operations(checkout):  # noqa: F811
+def operations(checkout):
     """Runs one of our commands in the copy, whose backups are its own."""
 
     def run(database: Database, *arguments: str, url: str = "", **environment: str):
@@ -92,7 +98,7 @@ def operations(checkout):  # noqa: F811
     return run
 
 
-def test_plain_targets_are_for_the_local_database(checkout, elsewhere):  # noqa: F811
+def test_plain_targets_are_for_the_local_database(checkout, elsewhere):
     before = elsewhere.dump()
     operator = Operator(checkout, elsewhere)
     operator.environment = leftovers(elsewhere, checkout)
@@ -136,7 +142,7 @@ def test_a_url_is_not_completed_from_the_shell(operations, migrated, elsewhere, 
     assert elsewhere.dump() == before
 
 
-def test_a_service_is_not_completed_from_the_shell(checkout, migrated, elsewhere):  # noqa: F811
+def test_a_service_is_not_completed_from_the_shell(checkout, migrated, elsewhere):
     before = elsewhere.dump()
     fill(migrated)
     migrated.superuser(VISITS)
@@ -164,7 +170,7 @@ def test_options_of_the_shell_reach_every_session(operations, migrated):
 
 
 @pytest.mark.parametrize(
-    "given, variable",
+    ("given", "variable"),
     [
         ("sslmode=prefer", {"PGSSLMODE": "require"}),  # which the bundled psql does not know
         ("target_session_attrs=any", {"PGTARGETSESSIONATTRS": "standby"}),
@@ -224,7 +230,7 @@ def balancer(folder: Path, *databases: Database) -> Iterator[str]:
 
 
 @pytest.mark.parametrize(
-    "verb, template, said",
+    ("verb", "template", "said"),
     [
         ("migrate", "unmigrated", "No set of psql, pg_dump, pg_restore of PostgreSQL 18"),
         ("backup-db", "migrated", "reaches another database): install the client"),
@@ -293,7 +299,7 @@ def bare(tmp_path) -> Path:
 
 
 @pytest.mark.parametrize(
-    "program, text",
+    ("program", "text"),
     [
         ("pg_dump", "#!/bin/sh\necho pg_dump '(PostgreSQL)' 18.0"),
         ("pg_dump", "#!/bin/sh\necho pg_dump '(PostgreSQL)' devel"),
@@ -322,7 +328,7 @@ def test_a_server_of_16_takes_no_client_of_18(servers, bare):
 
 
 def test_a_client_without_tls_is_not_taken_for_tls(
-    operations, checkout, unmigrated, tmp_path  # noqa: F811
+    operations, checkout, unmigrated, tmp_path
 ):  # fmt: skip
     """The bundled programs have none; over the socket, libpq asks for none in the end."""
     tls = "&sslmode=require"
@@ -338,7 +344,7 @@ def test_a_client_without_tls_is_not_taken_for_tls(
 
 
 @pytest.mark.parametrize("named", ["service", "url"])
-def test_ways_out_can_be_pasted(checkout, migrated, named):  # noqa: F811
+def test_ways_out_can_be_pasted(checkout, migrated, named):
     fill(migrated)
     before = rows(migrated)
     operator = Operator(checkout, migrated)

@@ -79,7 +79,7 @@ psql: start ## the local database in psql
 stop: ## stop the local server
 	@[ ! -d .venv ] || { $(in_venv) python -m local_postgres stop; }
 
-outside := $(shell grep -l '^-- transactional: false' migrations/*.sql)
+outside = $(shell grep -l '^-- transactional: false' migrations/*.sql)
 
 lint: setup ## sqlfluff and squawk
 	@$(in_venv) sqlfluff lint --disable-progress-bar . && \

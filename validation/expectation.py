@@ -39,6 +39,7 @@ def objects(connection: psycopg2.extensions.connection) -> dict[str, list[tuple]
     """
     result: dict[str, list[tuple]] = {}
     with connection.cursor() as cursor:
+        cursor.execute("SELECT set_config('property_v2.names_only', 'on', true)")
         cursor.execute(query((HERE / "objects.sql").read_text(encoding="utf-8")))
         for migration, kind, name, owner, found in cursor:
             result.setdefault(migration, []).append((kind, name, found, owner))

@@ -86,11 +86,13 @@ lint: setup ## sqlfluff and squawk
 	squawk $(filter-out $(outside),$(wildcard migrations/*.sql)) \
 		$(if $(outside),&& squawk --no-assume-in-transaction $(outside))
 
-test: lint ## lint, then all tests: half of the files beside the others, on two cores
-	@$(in_venv) folder=$$(mktemp -d) && chmod 755 $$folder && \
-	{ pytest -q tests/test_[p-z]*.py --basetemp=$$folder/2 > $$folder/log 2>&1 & } && \
-	{ pytest tests/test_[a-o]*.py --basetemp=$$folder/1; failed=$$?; \
-	wait $$! || failed=1; cat $$folder/log; rm -rf $$folder; exit $$failed; }
+test: lint ## lint, then all tests: three parts beside each other, on two cores
+	@$(in_venv) folder=$$(mktemp -d) && chmod 755 $$folder && pids= && \
+	for part in p-z j-o; do pytest -q tests/test_[$$part]*.py --basetemp=$$folder/$$part \
+		> $$folder/log-$$part 2>&1 & pids="$$pids $$!"; done; \
+	pytest tests/test_[a-i]*.py --basetemp=$$folder/1; failed=$$?; \
+	for pid in $$pids; do wait $$pid || failed=1; done; \
+	cat $$folder/log-*; rm -rf $$folder; exit $$failed
 
 new: setup ## the next pair of migrations: NAME=add_slug (CONCURRENTLY=1 for an index)
 	@$(in_venv) python -m development.new '$(NAME)' $(if $(CONCURRENTLY),--concurrently)

@@ -40,7 +40,7 @@ def measure_all(n: int, server: Server, folder: Path) -> dict:
     timed(lambda: database.yoyo("apply"))
     for size in [size for size in SIZES if size < n] + [n]:
         say(f"sample data: {size:,} properties")
-        sample_data = ("-m", "local_postgres", "sample-data", str(size), "-d", database.url)
+        sample_data = ("-m", "operations", "sample-data", str(size), "-d", database.url)
         timed(lambda: database.run(sys.executable, *sample_data))
         say(f"reference queries on {size:,} properties")
         result["queries"][size] = query_times(database)

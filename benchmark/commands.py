@@ -18,7 +18,10 @@ from tests.conftest import MIGRATIONS, PROJECT, TABLES, Database, clone
 APPLY = MIGRATIONS / "0001_property_v2.sql"
 ROLLBACK = MIGRATIONS / "0001_property_v2.rollback.sql"
 # Each measured command, and the bare program that does the same; None: no program does.
-BARE = {"export-data": "pg_dump", "import-data": "pg_restore"}
+BARE = {
+    "export-data": "pg_dump", "import-data": "pg_restore",
+    "rollback": None, "yoyo apply": None, "restore_kept.sql": None,
+}  # fmt: skip
 
 started = time.monotonic()
 
@@ -101,6 +104,14 @@ def transfer_times(database: Database, folder: Path, rounds: int) -> dict[str, f
             [export] = exports.glob(f"{name}-*.data")
             database.execute(f"TRUNCATE {', '.join(TABLES)}")
             measure("import-data", *ours, "import-data", "-d", database.url, "--from", str(export))
+            measure("rollback", *ours, "rollback", "-d", database.url)
+            measure("yoyo apply", "yoyo", "apply", "--batch", "-d", database.url)
+            operations = PROJECT / "operations"
+            measure(
+                "restore_kept.sql", database.server.program("psql"), "-X", *at, "-1",
+                "-v", "ON_ERROR_STOP=1", "-f", str(operations / "transaction.sql"),
+                "-f", str(operations / "restore_kept.sql"),
+            )  # fmt: skip
         finally:
             for left in exports.glob(f"{name}-*.data*"):
                 shutil.rmtree(left)

@@ -151,10 +151,12 @@ and its share of the limit at {n:,} properties.
 
 {table(["Query", "Share", "Limit", *(f"{size:,}" for size in queries)], asked)}
 
-## Export and import
+## Export, import and rollback
 
 {n:,} properties with their translations: `make export-data` beside `pg_dump -Fd -j2` of the six
 tables, and `make import-data` into the empty tables beside `pg_restore -j2`, which makes them anew.
+Then the way out and back of tables that are kept with their rows, for which no program has a like:
+`make rollback`, which also counts the rows, `yoyo apply`, and the file of `make restore-kept`.
 
 {table(["", "Times as long", "Command", "Bare"], moved)}
 

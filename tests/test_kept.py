@@ -218,7 +218,7 @@ def test_a_second_rollback_with_rows_is_refused_and_an_empty_one_is_not(migrated
     migrated.execute("INSERT INTO amenities (id, category) VALUES ('new', 'area')")
     before = migrated.dump()
     done = operations(migrated, "rollback")
-    refused(done, "are kept in property_v2_kept already", "drop-kept removes the earlier")
+    refused(done, "are kept in property_v2_kept already", f"drop-kept -d '{migrated.url}' removes")
     assert migrated.dump() == before
     done = operations(migrated, "restore-kept")
     refused(done, "the new tables hold 1 amenities", "kept are 3 amenities", "500 properties")

@@ -15,7 +15,7 @@ from .traffic import WRITE_USERS, add_users
 
 SUBJECTS = {
     "database", "table_sizes", "index_use", "slow_statements", "cache_hits", "dead_rows",
-    "long_transactions", "waiting_locks", "invalid_indexes", "translations",
+    "long_transactions", "waiting_locks", "invalid_indexes", "translations", "kept_tables",
 }  # fmt: skip
 
 

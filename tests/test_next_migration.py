@@ -162,7 +162,7 @@ def test_renew_writes_what_they_make_and_only_once(copy):
     assert replaced in expected and "'0007_drop_lookup', 'index'" in expected
     assert LOOKUP not in copy.text(names[1]) and "USING hnsw" in copy.text(names[1])
     assert "slug ~ " in copy.text("docs/schema.md") and "## viewings" in copy.text("docs/schema.md")
-    apply, _, rollback = copy.text("docs/locks.md").partition("<!-- end of apply -->")
+    apply, rollback, _ = re.split("<!-- end of (?:apply|rollback) -->", copy.text("docs/locks.md"))
     for way in (apply, rollback):
         parts = dict(re.findall(r"(?ms)^### (\w+)\n(.*?)(?=^###|^<!--|\Z)", way))
         assert "on `users`" in parts[FIRST] and len(parts) == len(KINDS) + 1

@@ -22,7 +22,7 @@ ANTI_PATTERNS = QUERIES / "anti_patterns"
 
 def load(database: Database, properties: int) -> None:
     done = database.run(
-        sys.executable, "-m", "local_postgres", "sample-data", str(properties), "-d", database.url,
+        sys.executable, "-m", "operations", "sample-data", str(properties), "-d", database.url,
         PGOPTIONS="-c property_v2.allow_data_loss=on",
     )  # fmt: skip
     assert done.returncode == 0, done.stderr

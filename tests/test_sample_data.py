@@ -21,7 +21,7 @@ def database(migrated) -> Database:
 
 
 def command(database: Database, *arguments: str) -> tuple[str, ...]:
-    return (sys.executable, "-m", "local_postgres", "sample-data", *arguments, "-d", database.url)
+    return (sys.executable, "-m", "operations", "sample-data", *arguments, "-d", database.url)
 
 
 def load(database: Database, *arguments: str) -> subprocess.CompletedProcess:
@@ -110,7 +110,7 @@ def test_names_what_is_missing(unmigrated):
     unmigrated.superuser(f"ALTER DATABASE {unmigrated.name} SET property_v2.allow_data_loss = on")
     done = load(unmigrated, "10")
     assert (done.returncode, done.stdout) == (2, "")
-    assert "make migrate" in done.stderr and done.stderr.count("\n") == 1, done.stderr
+    assert "operations migrate -d " in done.stderr and done.stderr.count("\n") == 1, done.stderr
 
 
 def test_a_terminal_shows_how_far_it_is_and_nothing_is_half_done_when_its_session_ends(database):

@@ -8,7 +8,6 @@ import select
 import signal
 import socket
 import threading
-import time
 from collections.abc import Iterator
 from contextlib import ExitStack, contextmanager, suppress
 
@@ -18,7 +17,7 @@ import pytest
 from local_postgres.server import Server
 from validation.database import Unusable, connect
 
-from .conftest import MIGRATIONS, PROJECT, Database, clone
+from .conftest import MIGRATIONS, PROJECT, Database, clone, wait_for
 from .conftest import newest as server  # noqa: F401
 from .test_operations import Operator, checkout, fill  # noqa: F401
 
@@ -34,10 +33,7 @@ OURS = "application_name ~ '^0001|_kept.sql$'"
 
 
 def wait_until(database: Database, sql: str, what: str) -> None:
-    deadline = time.monotonic() + 60
-    while not database.superuser(f"{sql} AND datname = current_database()"):
-        assert time.monotonic() < deadline, f"waited a minute for {what}"
-        time.sleep(0.05)
+    wait_for(lambda: database.superuser(f"{sql} AND datname = current_database()"), what)
 
 
 def test_the_server_ends_a_session_whose_client_was_stopped_with_the_lock_in_its_hands(server):  # noqa: F811
@@ -114,45 +110,45 @@ def test_our_connections_notice_a_lost_line(tcp):
 
 
 @contextmanager
-def line(port: int) -> Iterator[tuple[int, threading.Event, threading.Event]]:
-    """A port that leads to another, an event that cuts it off without a word, and: it was cut."""
-    cut, silent = threading.Event(), threading.Event()
+def line(port: int) -> Iterator[tuple[int, threading.Event]]:
+    """A port that leads to another, and an event that cuts it off without a word."""
+    cut = threading.Event()
     with socket.create_server(("127.0.0.1", 0)) as listener, ExitStack() as stack:
 
         def forward() -> None:
             with suppress(OSError):
                 here, _ = listener.accept()
                 there = socket.create_connection(("127.0.0.1", port))
-                stack.callback(here.close), stack.callback(there.close)
-                while True:
-                    for ready in select.select([here, there], [], [], 0.1)[0]:
-                        if cut.is_set():
-                            silent.set()
-                            return
+                stack.callback(here.close)
+                stack.callback(there.close)
+                while not cut.is_set():
+                    for ready in select.select([here, there], [], [], 0.05)[0]:
                         (there if ready is here else here).sendall(ready.recv(65536))
 
         thread = threading.Thread(target=forward, daemon=True)
         thread.start()
-        yield listener.getsockname()[1], cut, silent
-    thread.join(10)
+        yield listener.getsockname()[1], cut
+        cut.set()
+        thread.join(10)
 
 
 @pytest.mark.parametrize("how", ["SIGINT", "SIGTERM", "SIGHUP"])
 def test_a_command_whose_server_is_silent_listens_to_signals(tcp, newest, how):
     database = Database(newest, "postgres")
-    with line(tcp) as (port, cut, silent):
+    at = f"host=127.0.0.1 port={tcp} user=postgres dbname=postgres"
+    with line(tcp) as (port, cut), psycopg.connect(at) as holder, psycopg.connect(at) as watcher:
+        holder.execute("CREATE TABLE _yoyo_migration (migration_id text)")
+        holder.commit()
+        holder.execute("LOCK TABLE _yoyo_migration")
         url = f"postgresql://postgres@127.0.0.1:{port}/postgres?sslmode=disable&gssencmode=disable"
-        with psycopg.connect(f"host=127.0.0.1 port={tcp} user=postgres dbname=postgres") as holder:
-            holder.autocommit = True
-            run = database.start("python", "-m", "validation", "monitoring", "-d", url)
-            while not holder.execute(
-                "SELECT 1 FROM pg_stat_activity WHERE application_name ~ 'python'"
-            ).fetchone():
-                assert run.poll() is None, run.stderr.read()
-            cut.set()
-            assert silent.wait(60)
-            os.kill(run.pid, getattr(signal, how))
-            _, message = run.communicate(timeout=30)
+        run = database.start("python", "-m", "validation", "state", "-d", url)
+        watcher.autocommit = True
+        waits = "SELECT 1 FROM pg_stat_activity WHERE wait_event_type = 'Lock'"
+        wait_for(lambda: watcher.execute(waits).fetchone(), "the command to wait for an answer")
+        cut.set()
+        os.kill(run.pid, getattr(signal, how))
+        _, message = run.communicate(timeout=30)  # our own limit is three times that
+        holder.execute("DROP TABLE _yoyo_migration")
     assert run.returncode == 2
     assert message == "Interrupted. Nothing was changed.\n"
 

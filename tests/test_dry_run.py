@@ -176,6 +176,6 @@ def test_a_lost_connection_is_one_sentence(unmigrated):
             assert rehearsal.poll() is None
         _, error = rehearsal.communicate()
     assert rehearsal.returncode == 2
-    assert error.startswith("The database refused: terminating connection due to administrator")
+    assert error.startswith("The database refused: ")
     assert "Nothing was changed." in error
     assert len(error.splitlines()) == 1

@@ -86,11 +86,11 @@ lint: setup ## sqlfluff and squawk
 	squawk $(filter-out $(outside),$(wildcard migrations/*.sql)) \
 		$(if $(outside),&& squawk --no-assume-in-transaction $(outside))
 
-test: lint ## lint, then all tests: four parts beside each other, on two cores
+test: lint ## lint, then all tests: three parts beside each other, on two cores
 	@$(in_venv) folder=$$(mktemp -d) && chmod 755 $$folder && pids= && \
-	for part in p-z l-o h-k; do pytest -q tests/test_[$$part]*.py --basetemp=$$folder/$$part \
+	for part in p-z j-n; do pytest -q tests/test_[$$part]*.py --basetemp=$$folder/$$part \
 		> $$folder/log-$$part 2>&1 & pids="$$pids $$!"; done; \
-	pytest tests/test_[a-g]*.py --basetemp=$$folder/1; failed=$$?; \
+	pytest tests/test_[a-io]*.py --basetemp=$$folder/1; failed=$$?; \
 	for pid in $$pids; do wait $$pid || failed=1; done; \
 	cat $$folder/log-*; rm -rf $$folder; exit $$failed
 

@@ -35,7 +35,16 @@ BEGIN
             USING HINT = 'Apply the migration first: make migrate.';
     END IF;
     FOR try IN 1..80 LOOP
-        PERFORM set_config('lock_timeout', '120ms', true);
+        PERFORM set_config('lock_timeout', CASE
+            WHEN try > 15 AND EXISTS ( -- an autovacuum yields to nobody who waits a shorter time
+                SELECT FROM pg_locks
+                WHERE relation = ANY(tables) AND mode = 'ShareUpdateExclusiveLock' AND granted
+                    AND database = (SELECT oid FROM pg_database WHERE datname = current_database())
+            ) THEN (500 + 1000 * extract(
+                EPOCH FROM current_setting('deadlock_timeout')::interval
+            ))::integer || 'ms'
+            ELSE '120ms'
+        END, true);
         BEGIN
             EXECUTE format('LOCK TABLE %s', array_to_string(tables, ', '));
             EXIT;

@@ -6,26 +6,19 @@
 SET LOCAL search_path = public;
 SET LOCAL idle_in_transaction_session_timeout = '10s';
 
--- As ON DELETE SET NULL would have left them, had they been here
-WITH orphans AS (
-    SELECT
-        p.id,
-        creator.id AS creator_id,
-        updater.id AS updater_id
-    FROM properties AS p
-    LEFT JOIN users AS creator ON p.created_by = creator.id
-    LEFT JOIN users AS updater ON p.updated_by = updater.id
-    WHERE p.created_by <> coalesce(creator.id, -1) OR p.updated_by <> coalesce(updater.id, -1)
-),
-
-without_author AS (
-    UPDATE properties AS p
+-- As ON DELETE SET NULL would have left them, had they been here. One pass with a look at users for
+-- each row: the planner knows nothing of rows that have just come, and may join them badly.
+WITH without_author AS (
+    UPDATE properties
     SET
-        created_by = orphans.creator_id,
-        updated_by = orphans.updater_id
-    FROM orphans
-    WHERE p.id = orphans.id
-    RETURNING p.id
+        created_by = (SELECT users.id FROM users WHERE users.id = properties.created_by),
+        updated_by = (SELECT users.id FROM users WHERE users.id = properties.updated_by)
+    WHERE
+        created_by IS NOT NULL
+        AND NOT EXISTS (SELECT FROM users WHERE users.id = properties.created_by)
+        OR updated_by IS NOT NULL
+        AND NOT EXISTS (SELECT FROM users WHERE users.id = properties.updated_by)
+    RETURNING properties.id
 )
 
 SELECT 'without author: ' || count(*) AS properties FROM without_author;

@@ -11,13 +11,25 @@ SET LOCAL idle_in_transaction_session_timeout = '10s';
 WITH without_author AS (
     UPDATE properties
     SET
-        created_by = (SELECT users.id FROM users WHERE users.id = properties.created_by),
-        updated_by = (SELECT users.id FROM users WHERE users.id = properties.updated_by)
+        created_by = (
+            SELECT users.id FROM users
+            WHERE users.id = properties.created_by
+        ),
+        updated_by = (
+            SELECT users.id FROM users
+            WHERE users.id = properties.updated_by
+        )
     WHERE
         created_by IS NOT NULL
-        AND NOT EXISTS (SELECT FROM users WHERE users.id = properties.created_by)
+        AND NOT EXISTS (
+            SELECT FROM users
+            WHERE users.id = properties.created_by
+        )
         OR updated_by IS NOT NULL
-        AND NOT EXISTS (SELECT FROM users WHERE users.id = properties.updated_by)
+        AND NOT EXISTS (
+            SELECT FROM users
+            WHERE users.id = properties.updated_by
+        )
     RETURNING properties.id
 )
 

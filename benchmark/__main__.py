@@ -11,9 +11,9 @@ import sys
 import tempfile
 from pathlib import Path
 
+from common.database import Unusable
 from local_postgres.server import VERSIONS, Server
 from tests.conftest import PROJECT, Database, clone
-from validation.database import Unusable
 
 from .commands import apply_times, fail, query_times, say, sizes_by_name, timed, transfer_times
 from .page import page

@@ -75,8 +75,8 @@ def query_times(database: Database) -> dict[str, dict]:
 
 
 def sizes_by_name(database: Database) -> dict[str, dict]:
-    """What `python -m validation monitoring` says about the size of each table and index."""
-    found = json.loads(database.validation("monitoring", "--format", "json").stdout)
+    """What `python -m validation monitor` says about the size of each table and index."""
+    found = json.loads(database.validation("monitor", "--format", "json").stdout)
     return {row["table_name"]: row for row in found["table_sizes"]} | {
         row["index_name"]: row for row in found["index_use"]
     }

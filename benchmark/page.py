@@ -162,7 +162,7 @@ Then the way out and back of tables that are kept with their rows, for which no 
 
 ## Sizes
 
-`python -m validation monitoring` on the sample data, without embeddings: {total / n:,.0f} bytes per
+`python -m validation monitor` on the sample data, without embeddings: {total / n:,.0f} bytes per
 property in all. Bytes per property, by table:
 
 {table(["Table", "Share", "In all", "Rows", "TOAST", "Indexes"], stored)}

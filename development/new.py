@@ -10,8 +10,8 @@ import re
 import sys
 from pathlib import Path
 
-from validation.database import PROJECT, Unusable
-from validation.report import exit_code
+from common.database import PROJECT, Unusable
+from common.report import exit_code
 
 MIGRATIONS = PROJECT / "migrations"
 HEADER = """\
@@ -21,7 +21,7 @@ HEADER = """\
 -- Locks          {locks}
 -- Safe when      ...
 -- Not safe when  ...
--- After          python -m validation post-migration
+-- After          python -m validation validate
 -- Proven by      tests/test_migrations.py
 
 """

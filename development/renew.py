@@ -15,11 +15,11 @@ from pathlib import Path
 
 from yoyo import get_backend, read_migrations
 
+from common.database import PROJECT, Unusable, connect
+from common.report import exit_code
 from local_postgres.server import Server
 from validation import expectation
-from validation.database import PROJECT, Unusable, connect
 from validation.dry_run import Step, rehearse, summary
-from validation.report import exit_code
 
 MIGRATIONS = PROJECT / "migrations"
 INDEXES = PROJECT / "operations" / "indexes.before.sql"

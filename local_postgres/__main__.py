@@ -6,10 +6,10 @@ import argparse
 import os
 import sys
 
-from validation.database import Unusable
-from validation.report import exit_code
+from common.database import Unusable
+from common.report import exit_code
 
-from .server import HERE, VERSIONS, Server, running
+from .server import VERSIONS, Server, running
 
 
 def main() -> int:

@@ -14,7 +14,7 @@ import warnings
 from pathlib import Path
 from urllib.parse import quote
 
-from validation.database import Unusable
+from common.database import Unusable
 
 HERE = Path(__file__).resolve().parent
 DATA = HERE / "data"

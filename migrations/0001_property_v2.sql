@@ -10,7 +10,7 @@
 -- Not safe when  update_updated_at_column() exists and does something else, or the current
 --                schema is not public: refused. Outside a transaction a failure would leave
 --                half of it: without yoyo, psql -X -1 -v ON_ERROR_STOP=1 -f FILE.
--- Before, after  python -m validation pre-migration, python -m validation post-migration
+-- Before, after  python -m validation check, python -m validation validate
 -- Proven by      tests/test_schema.py (shape and rules), tests/test_round_trip.py (applies,
 --                reverts, applies), tests/test_lock_patience.py (waits of other sessions)
 

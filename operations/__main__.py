@@ -19,10 +19,10 @@ from pathlib import Path
 
 import psycopg2
 
+from common.database import PROJECT, Unusable
+from common.report import exit_code, listen_to_signals
 from validation import __main__ as validation
 from validation import expectation, state
-from validation.database import PROJECT, Unusable
-from validation.report import exit_code, listen_to_signals
 
 from .target import HERE, Failed, Target
 
@@ -39,7 +39,7 @@ def migrate(target: Target, arguments) -> int:
         return run(target.connection, argparse.Namespace(format="table", **options))
 
     try:
-        code = check("Before the migration", validation.pre_migration)
+        code = check("Before the migration", validation.check)
         states = state.states(target.connection)
         if not code and any(s.verdict == state.NOT_APPLIED for s in states):
             print("\nBackup", flush=True)
@@ -50,7 +50,7 @@ def migrate(target: Target, arguments) -> int:
                 began = time.monotonic()
                 target.yoyo("apply")
                 print(f"applied in {time.monotonic() - began:.1f} s")
-        code = code or check("\nAfter the migration", validation.post_migration)
+        code = code or check("\nAfter the migration", validation.validate)
     except Failed:
         check("\nWhere things stand", validation.show_state)
         raise
@@ -103,7 +103,7 @@ def restore_kept(target: Target, arguments) -> int:
         print(f"  {target.connection.ours('drop-kept')}", flush=True)
         target.execute("Copying", "copy_kept.sql")
     print(f"Back are {state.listed(kept.counts)}, in {time.monotonic() - began:.1f} s.")
-    return validation.post_migration(target.connection, argparse.Namespace(format="table"))
+    return validation.validate(target.connection, argparse.Namespace(format="table"))
 
 
 def drop_kept(target: Target, arguments) -> None:

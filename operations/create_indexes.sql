@@ -8,7 +8,7 @@
 --             it is left invalid: no query reads it, every write pays for it. This file drops such
 --             a leftover and builds it again.
 -- Watch       psql -X -f operations/progress.sql, from another session
--- After       python -m validation post-migration; after a mass load also ANALYZE.
+-- After       python -m validation validate; after a mass load also ANALYZE.
 -- Not used by make import-data (one transaction builds the indexes after the rows: faster, and all
 --             or nothing).
 

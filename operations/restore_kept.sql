@@ -9,7 +9,7 @@
 -- Run            make restore-kept, after make migrate; or, as the owner of the tables,
 --                psql -X -1 -v ON_ERROR_STOP=1 -f operations/transaction.sql
 --                -f operations/restore_kept.sql
--- After          python -m validation post-migration
+-- After          python -m validation validate
 -- Proven by      tests/test_kept.py, tests/test_interruptions.py
 
 SET LOCAL application_name = 'restore_kept.sql';

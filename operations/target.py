@@ -22,8 +22,14 @@ from yoyo import exceptions, read_migrations
 from yoyo.backends import get_backend_class
 from yoyo.connections import DatabaseURI
 
-from validation.database import (
-    Connection, Unusable, connect, interrupted, migration_table, open_connection, sentence,
+from common.database import (
+    Connection,
+    Unusable,
+    connect,
+    interrupted,
+    migration_table,
+    open_connection,
+    sentence,
 )  # fmt: skip
 from validation.state import sources
 

@@ -14,8 +14,8 @@ from contextlib import ExitStack, contextmanager, suppress
 import psycopg
 import pytest
 
+from common.database import Unusable, connect
 from local_postgres.server import Server
-from validation.database import Unusable, connect
 
 from .conftest import MIGRATIONS, PROJECT, Database, clone, wait_for
 from .conftest import newest as server  # noqa: F401
@@ -36,7 +36,7 @@ def wait_until(database: Database, sql: str, what: str) -> None:
     wait_for(lambda: database.superuser(f"{sql} AND datname = current_database()"), what)
 
 
-def test_the_server_ends_a_session_whose_client_was_stopped_with_the_lock_in_its_hands(server):  # noqa: F811
+def test_the_server_ends_a_session_whose_client_was_stopped_with_the_lock_in_its_hands(server):
     """Each is stopped while it waits for users, gets its lock then, and never commits."""
     with ExitStack() as stack:
         stopped = []
@@ -157,7 +157,7 @@ def test_a_command_whose_server_is_silent_listens_to_signals(tcp, newest, how):
 @pytest.mark.parametrize(
     ("who", "how"), [("make", "SIGTERM"), ("python", "SIGTERM"), ("python", "SIGHUP")]
 )
-def test_a_signal_to_make_or_python_ends_the_rollback_with_them(checkout, migrated, who, how):  # noqa: F811
+def test_a_signal_to_make_or_python_ends_the_rollback_with_them(checkout, migrated, who, how):
     operator = Operator(checkout, migrated)
     before = migrated.dump()
     with migrated.connect() as blocker, blocker.transaction():

@@ -260,7 +260,7 @@ def test_the_checklist_names_every_check(servers):
     named = {name for cell in re.findall(r"\| ([^|]*) \|$", checklist, re.M)
              for name in re.findall(r"`([^`]+)`", cell)}  # fmt: skip
     with clone(servers[0], "unmigrated") as database:
-        results = json.loads(database.validation("pre-migration", "--format", "json").stdout)
+        results = json.loads(database.validation("check", "--format", "json").stdout)
     checks = {r["check"] for r in results["results"] if r["found"] != "not applied"}
     assert named - {"make check"} == checks
 

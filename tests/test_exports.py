@@ -23,7 +23,7 @@ AUTHORS = "SELECT title, created_by, updated_by, updated_at FROM properties ORDE
 
 
 @pytest.fixture(scope="module")
-def source(checkout, servers) -> Iterator[tuple[Database, str]]:  # noqa: F811
+def source(checkout, servers) -> Iterator[tuple[Database, str]]:
     """A database with hostile rows, and an export of it, kept beside backups/."""
     with clone(servers[0], "migrated") as database:
         fill(database)
@@ -33,7 +33,7 @@ def source(checkout, servers) -> Iterator[tuple[Database, str]]:  # noqa: F811
 
 
 @pytest.fixture
-def filled(checkout, source, server) -> Iterator[Operator]:  # noqa: F811
+def filled(checkout, source, server) -> Iterator[Operator]:
     """On a copy of that database."""
     with clone(server, source[0].name) as database:
         yield Operator(checkout, database)
@@ -41,7 +41,7 @@ def filled(checkout, source, server) -> Iterator[Operator]:  # noqa: F811
 
 
 @pytest.fixture
-def operator(checkout, migrated) -> Iterator[Operator]:  # noqa: F811
+def operator(checkout, migrated) -> Iterator[Operator]:
     """On empty tables, beside the users that the export names."""
     migrated.execute(USERS)
     yield Operator(checkout, migrated)
@@ -107,7 +107,7 @@ def test_an_environment_takes_no_export_of_one_whose_name_begins_alike(filled, o
     assert rows(eu.database) == rows(there)
 
 
-def test_databases_of_one_name_on_two_servers_share_no_export(checkout, servers):  # noqa: F811
+def test_databases_of_one_name_on_two_servers_share_no_export(checkout, servers):
     newer, older = (clone(server, "migrated", "twin") for server in servers)
     with older as there, newer as here:
         fill(there)
@@ -202,7 +202,7 @@ def test_rows_whose_user_is_gone_come_back_without_author(operator, source):
     operator.database.execute("DELETE FROM users WHERE id = 2")
     well(operator.run("import-data", "--from", export), "250 properties came without an author")
     assert operator.database.execute(AUTHORS) == without
-    assert operator.database.validation("post-migration").returncode == 0  # the foreign keys too
+    assert operator.database.validation("validate").returncode == 0  # the foreign keys too
 
 
 def test_ids_above_their_sequence_come_back_and_the_next_is_free(filled):

@@ -91,7 +91,7 @@ def test_out_and_back_is_the_same_schema_and_writers_go_on(migrated):
         assert (again.returncode, migrated.dump("--schema-only")) == (0, schema), again.stderr
         assert again.stderr.count("skipping") == count
     assert schema == before
-    after = migrated.validation("post-migration")
+    after = migrated.validation("validate")
     assert after.returncode == 0, after.stdout
 
 
@@ -100,21 +100,20 @@ def test_an_interrupted_run_leaves_an_invalid_index_that_the_next_one_mends(migr
     before = migrated.dump("--schema-only")
     if file == "create_indexes.sql":
         assert run(migrated, "drop_indexes.sql").returncode == 0
-    with migrated.connect() as writer:
-        with writer.transaction():
-            writer.execute("LOCK TABLE properties IN ROW EXCLUSIVE MODE")
-            # The limits of a careful role: the script must not stumble over them.
-            limits = "-c lock_timeout=400ms -c statement_timeout=400ms"
-            script = migrated.start(*command(migrated, file), PGOPTIONS=limits)
-            pid = until_it_waits(migrated, file, "500 ms")
-            second = run(migrated, "create_indexes.sql")
-            assert second.returncode == 3
-            assert "another run of drop_indexes.sql or create_indexes.sql is" in second.stderr
-            migrated.execute("SELECT pg_terminate_backend(%s)", [pid])
-            _, message = script.communicate(timeout=30)
-            assert script.returncode == 2, message
+    with migrated.connect() as writer, writer.transaction():
+        writer.execute("LOCK TABLE properties IN ROW EXCLUSIVE MODE")
+        # The limits of a careful role: the script must not stumble over them.
+        limits = "-c lock_timeout=400ms -c statement_timeout=400ms"
+        script = migrated.start(*command(migrated, file), PGOPTIONS=limits)
+        pid = until_it_waits(migrated, file, "500 ms")
+        second = run(migrated, "create_indexes.sql")
+        assert second.returncode == 3
+        assert "another run of drop_indexes.sql or create_indexes.sql is" in second.stderr
+        migrated.execute("SELECT pg_terminate_backend(%s)", [pid])
+        _, message = script.communicate(timeout=30)
+        assert script.returncode == 2, message
     [(left,)] = migrated.execute(INVALID)
-    checked = migrated.validation("post-migration")
+    checked = migrated.validation("validate")
     assert checked.returncode == 1
     assert f"{left}: expected" in checked.stdout
     assert "(invalid)" in checked.stdout
@@ -124,18 +123,17 @@ def test_an_interrupted_run_leaves_an_invalid_index_that_the_next_one_mends(migr
     assert f"DROP INDEX CONCURRENTLY {left}" in mended.stdout
     assert migrated.execute(INVALID) == []
     assert migrated.dump("--schema-only") == before
-    assert migrated.validation("post-migration").returncode == 0
+    assert migrated.validation("validate").returncode == 0
 
 
 def test_an_interrupted_drop_goes_on_where_it_stopped(migrated):
-    with migrated.connect() as reader:
-        with reader.transaction():
-            reader.execute("SELECT FROM policies")
-            script = migrated.start(*command(migrated, "drop_indexes.sql"))
-            migrated.execute(
-                "SELECT pg_terminate_backend(%s)", [until_it_waits(migrated, "drop_indexes.sql")]
-            )
-            script.communicate(timeout=30)
+    with migrated.connect() as reader, reader.transaction():
+        reader.execute("SELECT FROM policies")
+        script = migrated.start(*command(migrated, "drop_indexes.sql"))
+        migrated.execute(
+            "SELECT pg_terminate_backend(%s)", [until_it_waits(migrated, "drop_indexes.sql")]
+        )
+        script.communicate(timeout=30)
     assert migrated.execute(INVALID) == [("idx_policies_category",)]
     assert run(migrated, "drop_indexes.sql").returncode == 0
     assert migrated.value(SECONDARY) == 0

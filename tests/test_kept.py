@@ -68,7 +68,7 @@ def refused(done, *said: str, code: int = 2) -> None:
 
 
 @pytest.fixture
-def operator(checkout, server):  # noqa: F811
+def operator(checkout, server):
     with clone(server, "migrated") as database:
         yield Operator(checkout, database)
 
@@ -198,13 +198,13 @@ def test_a_role_that_may_not_create_schemas_needs_one_made_for_it(migrated):
 
 
 def test_check_tells_beforehand_who_can_keep_no_rows(unmigrated):
-    assert "pass  may keep rows" in unmigrated.validation("pre-migration").stdout
+    assert "pass  may keep rows" in unmigrated.validation("check").stdout
     unmigrated.superuser(f"ALTER DATABASE {unmigrated.name} OWNER TO postgres")
-    done = unmigrated.validation("pre-migration")
+    done = unmigrated.validation("check")
     assert "warn  may keep rows" in done.stdout
     advice = re.search("CREATE SCHEMA property_v2_kept .*;", done.stdout)[0]
     unmigrated.superuser(advice)
-    assert "pass  may keep rows" in unmigrated.validation("pre-migration").stdout
+    assert "pass  may keep rows" in unmigrated.validation("check").stdout
 
 
 def test_a_second_rollback_with_rows_is_refused_and_an_empty_one_is_not(migrated):
@@ -300,12 +300,12 @@ def test_who_is_in_the_way_is_named_and_is_not_waited_for_by_others(migrated, co
 def test_state_check_monitor_and_migrate_know_kept_tables(migrated):
     filled(migrated)
     roll_back(migrated)
-    said = f"500 properties, 3,000 property_translations since 20"
+    said = "500 properties, 3,000 property_translations since 20"
     code, found = migrated.state()
     assert code == 1 and said in found["kept tables"]["found"]
     assert found["kept tables"]["what_to_do"].startswith("python -m operations migrate -d ")
-    assert said in migrated.validation("pre-migration").stdout
-    assert "property_translations" in migrated.validation("monitoring").stdout.split("kept:")[1]
+    assert said in migrated.validation("check").stdout
+    assert "property_translations" in migrated.validation("monitor").stdout.split("kept:")[1]
     well(operations(migrated, "migrate"), "Kept by a rollback: ", said, "restore-kept -d ")
 
 
@@ -337,7 +337,7 @@ def test_rollback_says_why_there_is_nothing_to_take_back(migrated):
     refused(operations(migrated, "rollback"), "committed but not marked", "yoyo mark -m 0001")
     migrated.execute("INSERT INTO _yoyo_migration VALUES (%s, %s, %s)", mark)
     migrated.execute("DROP INDEX idx_properties_tags")
-    refused(operations(migrated, "rollback"), "marked but objects missing", "post-migration -d ")
+    refused(operations(migrated, "rollback"), "marked but objects missing", "validate -d ")
 
 
 @pytest.mark.parametrize("fault", ["rollback file missing", "file changed"])

@@ -47,13 +47,13 @@ def test_daily_commands(checkout):
     assert "is stopped" in local_postgres(checkout, "psql").stderr
     for _ in range(2):  # starting twice is harmless
         assert "PostgreSQL 18 runs in" in succeeds(python, "-m", "local_postgres", "start")
-    succeeds(python, "-m", "validation", "pre-migration")
+    succeeds(python, "-m", "validation", "check")
     succeeds("yoyo", "apply", "--batch")
-    succeeds(python, "-m", "validation", "post-migration")
+    succeeds(python, "-m", "validation", "validate")
     assert "A         0001_property_v2" in succeeds("yoyo", "list", "--batch")
     described = succeeds(python, "-m", "local_postgres", "psql", "-c", r"\d properties")
     assert described.count("btree (") + described.count("gin (") == 11
-    assert "Nothing is left to apply" in succeeds(python, "-m", "validation", "pre-migration")
+    assert "Nothing is left to apply" in succeeds(python, "-m", "validation", "check")
     succeeds("yoyo", "rollback", "--batch")
     assert "U         0001_property_v2" in succeeds("yoyo", "list", "--batch")
 

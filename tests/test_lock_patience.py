@@ -29,7 +29,7 @@ def test_a_prepared_transaction_is_named(unmigrated):
         connection.execute("UPDATE users SET full_name = 'A' WHERE id = 1")
         connection.execute("PREPARE TRANSACTION 'payment 42'")
         try:
-            done = unmigrated.validation("pre-migration")
+            done = unmigrated.validation("check")
             assert "prepared transaction 'payment 42' of bestays" in done.stdout
             impatient = (MIGRATIONS / "0001_property_v2.sql").read_text()
             impatient = impatient.replace("'1 minute'", "'1 second'")

@@ -15,7 +15,7 @@ from validation import expectation
 
 from .conftest import PROJECT
 
-CHECKS = sorted((PROJECT / "validation" / "post_migration").glob("*.sql"))
+CHECKS = sorted((PROJECT / "validation" / "validate").glob("*.sql"))
 
 OTHER_TYPE = {  # by type: another one, and a default that the column does not have
     "character varying": ("varchar(77)", "'x'"),
@@ -306,6 +306,6 @@ def test_every_mutation_is_noticed(migrated):
 )
 def test_a_finding_says_how_to_mend_it(migrated, mutation, said):
     migrated.execute(mutation)
-    done = migrated.validation("post-migration")
+    done = migrated.validation("validate")
     assert done.returncode == (1 if said else 0), done.stdout
     assert (said or "") in done.stdout

@@ -152,7 +152,7 @@ def test_what_was_not_renewed_is_not_applied(copy, filled):
 
 
 def test_renew_writes_what_they_make_and_only_once(copy):
-    names = ["validation/post_migration/10_objects.sql", "operations/indexes.before.sql",
+    names = ["validation/validate/10_objects.sql", "operations/indexes.before.sql",
              "docs/schema.md", "docs/locks.md", "migrations/SHA256SUMS"]  # fmt: skip
     said = copy.make("renew")
     assert {line.removeprefix("renewed ") for line in said.splitlines()} == {*names}
@@ -182,7 +182,7 @@ def test_there_and_back_among_rows(copy, filled):
     names = [f"{n:04}_{words}" for n, words in enumerate(KINDS, 2)]
     found = copy.state(database, code=1)
     assert [found[name] for name in (FIRST, *names)] == ["applied"] + ["not applied"] * len(names)
-    said = copy.on(database, "validation", "post-migration", code=1)
+    said = copy.on(database, "validation", "validate", code=1)
     assert said.count("→ Apply 0002_add_slug (make migrate); if it is applied: ") == 3, said
     assert "→ Apply 0004_allow_dong" in said and "→ Apply 0007_drop_lookup" in said
     assert "0006_search_by_meaning.sql" in copy.on(database, "validation", "dry-run", "--brief")

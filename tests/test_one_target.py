@@ -134,7 +134,7 @@ def test_a_url_is_not_completed_from_the_shell(operations, migrated, elsewhere, 
     url = f"postgresql://bestays@:5432/{migrated.name}?host={migrated.host}"
     url += "&options=-c%20property_v2.seen%3Durl"
     shell = leftovers(elsewhere, tmp_path)
-    for verb in ("pre-migration", "post-migration", "state", "dry-run", "monitoring"):
+    for verb in ("check", "validate", "state", "dry-run", "monitor"):
         well(migrated.run("python", "-m", "validation", verb, "-d", url, **shell))
     for verb in ("backup-db", "rollback", "migrate", "restore-kept"):
         well(operations(migrated, verb, url=url, **shell))

@@ -5,7 +5,6 @@ They run in a copy of the checkout, whose backups/ is its own, without PostgreSQ
 
 from __future__ import annotations
 
-import json
 import os
 import shutil
 import stat

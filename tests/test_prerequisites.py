@@ -10,7 +10,7 @@ import pytest
 from .conftest import Database
 from .conftest import newest as server  # noqa: F401
 
-# What the superuser does to the database, and what pre-migration then says and advises.
+# What the superuser does to the database, and what check then says and advises.
 BREACHES = {
     "no vector": (
         "DROP EXTENSION vector",
@@ -71,7 +71,7 @@ APPLY_SUCCEEDS = {"a sequence of that name", "users with a bigint key"}
 
 
 def failures(database: Database) -> list[dict]:
-    done = database.validation("pre-migration", "--format", "json")
+    done = database.validation("check", "--format", "json")
     assert done.returncode == 1, done.stderr
     return [r for r in json.loads(done.stdout)["results"] if r["status"] == "fail"]
 
@@ -103,7 +103,7 @@ def test_encoding(server):
 
 
 @pytest.mark.parametrize(
-    "command", [("pre-migration",), ("post-migration",), ("state",), ("state", "--format", "json")]
+    "command", [("check",), ("validate",), ("state",), ("state", "--format", "json")]
 )
 @pytest.mark.parametrize(
     ("url", "said"),

@@ -64,7 +64,7 @@ def test_a_function_that_was_there_is_shared_and_stays(unmigrated):
     )
     before = unmigrated.dump()
     apply(unmigrated)
-    assert unmigrated.validation("post-migration").returncode == 0
+    assert unmigrated.validation("validate").returncode == 0
     roll_back(unmigrated)
     assert unmigrated.dump() == before
     unmigrated.execute("INSERT INTO users (email) VALUES ('a@example.com')")

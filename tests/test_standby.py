@@ -58,7 +58,7 @@ def without_sequences(dump: str) -> list[str]:
 
 def test_a_standby_follows_is_checked_and_takes_over(unmigrated, standby):
     primary = unmigrated
-    refused = standby.validation("pre-migration")
+    refused = standby.validation("check")
     assert refused.returncode == 1
     assert "a standby" in refused.stdout
     assert "Apply on the primary; the standby follows by itself." in refused.stdout
@@ -70,18 +70,18 @@ def test_a_standby_follows_is_checked_and_takes_over(unmigrated, standby):
     assert without_sequences(standby.dump()) == without_sequences(primary.dump())
 
     said = {}
-    for command in ("post-migration", "state", "queries", "monitoring"):
+    for command in ("validate", "state", "queries", "monitor"):
         done = standby.validation(command, "--format", "json")
         assert done.returncode == 0 or command == "queries", done.stdout + done.stderr
         said[command] = json.loads(done.stdout)
-    untried = {r["check"] for r in said["post-migration"]["results"] if r["status"] == "warn"}
+    untried = {r["check"] for r in said["validate"]["results"] if r["status"] == "warn"}
     assert untried == {"behaviour", "query plan"}
     queries = {r["check"]: r for r in said["queries"]["results"]}
     assert len(queries) == len(list((PROJECT / "queries").glob("*.sql")))
     assert queries.pop("purge")["status"] == "warn"
     assert all(r["rows"] is not None for r in queries.values())  # each has run, fast or not
-    assert said["monitoring"]["database"][0]["server_role"] == "standby"
-    assert said["monitoring"]["translations"][0]["of_properties"] == 100
+    assert said["monitor"]["database"][0]["server_role"] == "standby"
+    assert said["monitor"]["translations"][0]["of_properties"] == 100
 
     # How docs/scaling.md measures the lag
     page = (PROJECT / "docs" / "scaling.md").read_text()
@@ -104,6 +104,6 @@ def test_a_standby_follows_is_checked_and_takes_over(unmigrated, standby):
         " RETURNING updated_at > created_at"
     )
     assert touched
-    done = standby.validation("post-migration")
+    done = standby.validation("validate")
     assert done.returncode == 0, done.stdout
     assert " checks passed." in done.stdout  # and none "with a warning": no check was left out

@@ -49,7 +49,7 @@ def follow_the_way_out(database: Database) -> None:
         # The lock first: it stops every other command.
         command = next((a for a in advice if "yoyo break-lock" in a), advice[0])
         if "Prove it" in command:
-            assert database.validation("post-migration").returncode == 0
+            assert database.validation("validate").returncode == 0
         run = re.search(r"yoyo ([a-z-]+( -m \w+)?) -d |(operations migrate) -d ", command)
         assert database.yoyo(*(run[1] or "apply").split()).returncode == 0, command
     raise AssertionError(f"no way out: {verdicts}")
@@ -88,7 +88,7 @@ def test_running_now(server, command):
             assert "running now: pid" in verdicts[MIGRATION]["found"]
             assert "of bestays" in verdicts[MIGRATION]["found"]
             assert f"held by process {run.pid} " in verdicts["yoyo lock"]["found"]
-            done = database.validation("pre-migration")
+            done = database.validation("check")
             assert done.returncode == 1 and "running now" in done.stdout
         assert run.wait() == 0
 
@@ -108,9 +108,9 @@ def test_committed_but_not_marked(unmigrated):
     assert run.wait() != 0
     verdicts = settled(unmigrated)
     assert "committed but not marked" in verdicts[MIGRATION]["found"]
-    assert "post-migration" in verdicts[MIGRATION]["what_to_do"]
+    assert "validate" in verdicts[MIGRATION]["what_to_do"]
     assert f"yoyo mark -m {MIGRATION}" in verdicts[MIGRATION]["what_to_do"]
-    done = unmigrated.validation("pre-migration")
+    done = unmigrated.validation("check")
     assert done.returncode == 1 and "committed but not marked" in done.stdout
     follow_the_way_out(unmigrated)
     assert state(unmigrated)[MIGRATION]["found"] == "applied"
@@ -120,7 +120,7 @@ def test_marked_but_one_object_missing(migrated):
     migrated.execute("DROP INDEX idx_properties_tags")
     verdict = state(migrated)[MIGRATION]
     assert verdict["found"] == "marked but objects missing: index idx_properties_tags"
-    done = migrated.validation("post-migration", "--format", "json")
+    done = migrated.validation("validate", "--format", "json")
     (finding,) = [
         r for r in json.loads(done.stdout)["results"]
         if r["status"] == "fail" and r["check"] == "indexes"

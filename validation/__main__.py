@@ -10,9 +10,10 @@ import contextlib
 import sys
 from pathlib import Path
 
-from . import checks, dry_run, monitoring, queries, state
-from .database import connect
-from .report import Report, Result, exit_code, listen_to_signals
+from common.database import connect
+from common.report import Report, Result, exit_code, listen_to_signals
+
+from . import checks, dry_run, monitor, queries, state
 
 
 def main(argv: list[str] | None = None) -> int:
@@ -41,21 +42,21 @@ def _parser() -> argparse.ArgumentParser:
         sub.set_defaults(run=run)
         return sub
 
-    command("pre-migration", pre_migration, "may the migrations be applied here?")
-    command("post-migration", post_migration, "is the schema what the specification says?")
+    command("check", check, "may the migrations be applied here?")
+    command("validate", validate, "is the schema what the specification says?")
     command("state", show_state, "where does each migration stand, and what is to do?")
     rehearsal = command(
         "dry-run", dry_run.run, "run what yoyo would run, show its locks, and undo it"
     )
     rehearsal.add_argument("--rollback", action="store_true", help="what yoyo rollback would run")
     rehearsal.add_argument("--brief", action="store_true", help="only statements with locks")
-    command("monitoring", monitoring.run, "sizes; index use; slow statements; locks")
+    command("monitor", monitor.run, "sizes; index use; slow statements; locks")
     reference = command("queries", queries.run, "explain and time the reference queries")
     reference.add_argument("files", metavar="FILE", nargs="*", type=Path, help="only these")
     return parser
 
 
-def pre_migration(connection, arguments) -> int:
+def check(connection, arguments) -> int:
     report = Report(arguments.format)
     states = state.states(connection)
     if all(s.status == "pass" for s in states):
@@ -74,14 +75,14 @@ def pre_migration(connection, arguments) -> int:
                 report.add([Result("names", "fail", f"{found} is in the way", way_out)])
         else:
             report.add([s])
-    for results in checks.run(connection, "pre_migration"):
+    for results in checks.run(connection, "check"):
         report.add(results)
     return report.close()
 
 
-def post_migration(connection, arguments) -> int:
+def validate(connection, arguments) -> int:
     report = Report(arguments.format)
-    for results in checks.run(connection, "post_migration"):
+    for results in checks.run(connection, "validate"):
         report.add(results)
     return report.close()
 

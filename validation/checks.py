@@ -7,8 +7,8 @@ from pathlib import Path
 
 import psycopg2
 
-from .database import sentence
-from .report import Result
+from common.database import sentence
+from common.report import Result
 
 HERE = Path(__file__).resolve().parent
 

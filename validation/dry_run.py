@@ -17,9 +17,10 @@ from pathlib import Path
 import psycopg2
 from yoyo.migrations import read_sql_migration
 
+from common.database import Unusable, sentence
+
 from . import state
 from .checks import HERE
-from .database import Unusable, sentence
 
 CANNOT = (
     "Not rehearsed: the commit, yoyo's bookkeeping, waits for sessions that are not here now.\n"

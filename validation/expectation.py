@@ -1,4 +1,4 @@
-"""What the migrations make, by post_migration/10_objects.sql: one list and one look at the catalog.
+"""What the migrations make, by validate/10_objects.sql: one list and one look at the catalog.
 
 `make renew` writes the list; the comparison, `state`, the check for free names and the scripts for
 indexes read it.
@@ -12,7 +12,7 @@ import psycopg2
 
 from .checks import HERE
 
-FILE = HERE / "post_migration" / "10_objects.sql"
+FILE = HERE / "validate" / "10_objects.sql"
 SHOWN = "\n-- What is shown"
 
 

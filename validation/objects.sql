@@ -1,5 +1,5 @@
 -- By which of its objects each migration is known to be there, and what is found of them. Runs
--- with the two lists of post_migration/10_objects.sql (validation/expectation.py).
+-- with the two lists of validate/10_objects.sql (validation/expectation.py).
 -- What a table has in it comes and goes with the table. What was there before is known by its new
 -- definition, or by being gone. A function may be shared: it speaks only for a migration that
 -- makes nothing else.

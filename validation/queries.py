@@ -17,8 +17,8 @@ import psycopg2
 from psycopg2 import errors
 from psycopg2.extensions import make_dsn
 
-from .database import PROJECT, Unusable, sentence
-from .report import Report, Result
+from common.database import PROJECT, Unusable, sentence
+from common.report import Report, Result
 
 RUNS = 20
 ENOUGH_SECONDS = 5  # for the runs of one query

@@ -14,10 +14,11 @@ from psycopg2 import sql
 from psycopg2.extras import NamedTupleCursor
 from yoyo import read_migrations
 
+from common.database import PROJECT, Connection, Unusable, migration_table, settings
+from common.report import Result
+
 from . import expectation
 from .checks import HERE
-from .database import PROJECT, Connection, Unusable, migration_table, settings
-from .report import Result
 
 # Verdicts that others act upon
 NOT_APPLIED = "not applied"

@@ -11,11 +11,11 @@ import pytest
 from .conftest import PROJECT, Database, clone
 from .traffic import add_users
 
-CHECKS = PROJECT / "validation" / "pre_migration"
+CHECKS = PROJECT / "validation" / "check"
 
 
 def results(database: Database, **environment: str) -> dict[str, dict]:
-    done = database.validation("pre-migration", "--format", "json", **environment)
+    done = database.validation("check", "--format", "json", **environment)
     assert done.returncode in (0, 1), done.stderr
     return {r["check"]: r for r in json.loads(done.stdout)["results"]}
 
@@ -30,7 +30,7 @@ def session(database: Database, statement: str, user: str = "bestays", name: str
 def test_all_is_well(unmigrated):
     found = results(unmigrated)
     assert {r["status"] for r in found.values()} == {"pass"}
-    assert unmigrated.validation("pre-migration").returncode == 0
+    assert unmigrated.validation("check").returncode == 0
 
 
 def test_a_transaction_on_users(unmigrated):

@@ -1,4 +1,4 @@
-"""What `python -m validation monitoring` shows is what happened."""
+"""What `python -m validation monitor` shows is what happened."""
 
 from __future__ import annotations
 
@@ -20,7 +20,7 @@ SUBJECTS = {
 
 
 def watch(database: Database) -> dict[str, list[dict]]:
-    done = database.validation("monitoring", "--format", "json")
+    done = database.validation("monitor", "--format", "json")
     assert (done.returncode, done.stderr) == (0, "")
     found = json.loads(done.stdout)
     assert found.keys() == SUBJECTS
@@ -89,7 +89,7 @@ def test_sizes_translations_index_use_and_dead_rows(migrated):
         )
 
     wait_for(vacuumed, "no row is dead")
-    table = migrated.validation("monitoring").stdout
+    table = migrated.validation("monitor").stdout
     part = table[table.index("Dead rows") :].split("\n\n")[0]
     assert re.search(r"^  properties +193 +0 ", part, re.MULTILINE), part
     assert " kB" in table[table.index("Table sizes") :].split("\n\n")[0]

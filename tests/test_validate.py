@@ -53,7 +53,7 @@ def fingerprint(database: Database) -> list:
 
 
 def found(database: Database, **environment: str) -> dict[str, list[dict]]:
-    done = database.validation("post-migration", "--format", "json", **environment)
+    done = database.validation("validate", "--format", "json", **environment)
     assert not done.stderr
     result = json.loads(done.stdout)
     assert done.returncode == (1 if result["fail"] else 0)
@@ -80,7 +80,7 @@ def test_all_passes_among_neighbours_and_leaves_no_trace(migrated, rows):
     of_kind = {kind: len(checks[kind]) for kind in checks if kind in expected}
     assert of_kind == expected
     assert {*checks} - {*expected} == {"behaviour", "query plan", "query time"}
-    for command in ("pre-migration", "state"):
+    for command in ("check", "state"):
         assert migrated.validation(command).returncode == 0
     assert fingerprint(migrated) == before
 
@@ -164,7 +164,7 @@ def test_an_unmigrated_database_fails_everywhere(unmigrated):
 
 
 def test_the_table_is_short_and_plain(migrated):
-    done = migrated.validation("post-migration")
+    done = migrated.validation("validate")
     lines = done.stdout.splitlines()
     assert len(lines) == 12
     assert re.fullmatch(r"All \d+ checks passed.", lines[-1])

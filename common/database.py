@@ -40,6 +40,7 @@ KEEPALIVES = {
 # For the URL of a make target: make VERB-ENVIRONMENT
 ENVIRONMENT = re.compile(r"postgresql://\?service=bestays_([\w.-]+)")
 SILENCE = 90  # seconds
+LOOKING = ("check", "validate", "monitor", "state", "dry-run", "queries")  # others change
 
 
 class Unusable(Exception):
@@ -63,9 +64,8 @@ class Connection(extensions.connection):
         if target or not self.url:
             variables = options.replace("--from ", "EXPORT=").replace("--rollback", "ROLLBACK=1")
             return f"make {verb}{f'-{target[1]}' if target else ''} {variables}".rstrip()
-        inside = {"check": "pre-migration", "validate": "post-migration", "monitor": "monitoring"}
-        package = "validation" if verb in (*inside, "state", "dry-run", "queries") else "operations"
-        command = f"python -m {package} {inside.get(verb, verb)} {options}".rstrip()
+        package = "validation" if verb in LOOKING else "operations"
+        command = f"python -m {package} {verb} {options}".rstrip()
         return f"{command} -d {shlex.quote(self.url)}"
 
     def yoyo(self, command: str) -> str:

@@ -1,4 +1,4 @@
-"""Runs the SQL files of validation/monitoring and shows what they found."""
+"""Runs the SQL files of validation/monitor and shows what they found."""
 
 from __future__ import annotations
 
@@ -8,8 +8,9 @@ from datetime import timedelta
 import psycopg2
 from psycopg2.extras import RealDictCursor
 
+from common.database import sentence
+
 from .checks import HERE, rows
-from .database import sentence
 
 
 def run(connection: psycopg2.extensions.connection, arguments) -> int:
@@ -27,7 +28,7 @@ def run(connection: psycopg2.extensions.connection, arguments) -> int:
     """
     connection.cursor_factory = RealDictCursor
     subjects = {}
-    for path in sorted((HERE / "monitoring").glob("*.sql")):
+    for path in sorted((HERE / "monitor").glob("*.sql")):
         try:
             found = [dict(row) for row in rows(connection, path)]
         except psycopg2.Error as error:

@@ -81,8 +81,8 @@ stop: ## stop the local server
 
 outside = $(shell grep -l '^-- transactional: false' migrations/*.sql)
 
-lint: setup ## sqlfluff and squawk
-	@$(in_venv) sqlfluff lint --disable-progress-bar . && \
+lint: setup ## ruff, sqlfluff and squawk
+	@$(in_venv) ruff check -q . && ruff format --check -q . && sqlfluff lint --disable-progress-bar . && \
 	squawk $(filter-out $(outside),$(wildcard migrations/*.sql)) \
 		$(if $(outside),&& squawk --no-assume-in-transaction $(outside))
 

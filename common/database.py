@@ -104,7 +104,9 @@ def sentence(error: object) -> str:
         said = error.diag
         parts = [said.message_primary, said.message_detail, said.message_hint]
     else:
-        text = re.sub(r"(?sm)^(LINE \d+|CONTEXT|QUERY|\w+: detail): .*?(?=^\w+:  |\Z)", "", str(error))
+        text = re.sub(
+            r"(?sm)^(LINE \d+|CONTEXT|QUERY|\w+: detail): .*?(?=^\w+:  |\Z)", "", str(error)
+        )
         text = re.sub(r"\s*This probably .*", "", text, flags=re.DOTALL)
         text = re.sub(r"(?m)^(psql:.*?:\d+: |\w+: error: )|(ERROR|FATAL):  ", "", text)
         parts = re.split(r"(?m)^(?:DETAIL|HINT):  ", text)

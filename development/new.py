@@ -28,7 +28,7 @@ HEADER = """\
 LOCKS = """\
 ...
 --                Whoever holds that table is waited for in short tries; after one minute it gives
---                up with SQLSTATE 55P03, names the sessions in the way and leaves nothing behind."""
+--                up with SQLSTATE 55P03, names the sessions in the way and leaves nothing."""
 CONCURRENT_LOCKS = """\
 SHARE UPDATE EXCLUSIVE on the table: reads and writes go on. It waits for the
 --                transactions that were open before, and nobody waits for it."""
@@ -113,7 +113,9 @@ def _short_tries(path: Path) -> str:
 def main() -> None:
     parser = argparse.ArgumentParser(prog="python -m development.new", description=__doc__)
     parser.add_argument("words", metavar="NAME", help="like add_slug")
-    parser.add_argument("--concurrently", action="store_true", help="for an index outside a transaction")
+    parser.add_argument(
+        "--concurrently", action="store_true", help="for an index outside a transaction"
+    )
     arguments = parser.parse_args()
     for path in new(MIGRATIONS, arguments.words, arguments.concurrently):
         print(path.relative_to(PROJECT))

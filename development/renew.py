@@ -89,7 +89,9 @@ def generated(url: str) -> dict[Path, str]:
 
 def checksums(folder: Path) -> str:
     """What SHA256SUMS of a folder of migrations says, as sha256sum writes it."""
-    lines = (f"{hashlib.sha256(p.read_bytes()).hexdigest()}  {p.name}\n" for p in folder.glob("*.sql"))
+    lines = (
+        f"{hashlib.sha256(p.read_bytes()).hexdigest()}  {p.name}\n" for p in folder.glob("*.sql")
+    )
     return "".join(sorted(lines, key=lambda line: line.split()[1]))
 
 
@@ -120,7 +122,9 @@ def _block(path: Path, rows: list) -> str:
     before, start, rest = path.read_text(encoding="utf-8").partition("-- written by make renew\n")
     _, end, after = rest.partition("-- end of what make renew writes\n")
     if not end:
-        raise Unusable(f"{path} lacks the comments between which make renew writes: git restore it.")
+        raise Unusable(
+            f"{path} lacks the comments between which make renew writes: git restore it."
+        )
     indent = before[before.rindex("\n") + 1 :]
     lines = textwrap.indent("VALUES\n" + ",\n".join(map(_row, rows)), indent)
     return f"{before}{start}{lines}\n{indent}{end}{after}"

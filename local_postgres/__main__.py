@@ -26,9 +26,7 @@ def main() -> int:
     if rest and arguments.command != "psql":
         parser.error(f"unknown: {' '.join(rest)}")
     arguments.rest = rest
-    return exit_code(
-        lambda: arguments.run(arguments), lambda: "Rows are all as before."
-    )
+    return exit_code(lambda: arguments.run(arguments), lambda: "Rows are all as before.")
 
 
 def _start(arguments) -> None:

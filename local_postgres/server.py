@@ -70,7 +70,7 @@ class Server:
             Unusable: initdb or pg_ctl failed; the text names the log.
         """
         self.data.mkdir(parents=True, exist_ok=True)
-        with open(self.data / ".lock", "w") as lock:
+        with (self.data / ".lock").open("w") as lock:
             fcntl.flock(lock, fcntl.LOCK_EX)
             if self.socket_folder:
                 return self.socket_folder

@@ -262,9 +262,9 @@ def _manifest(path: Path) -> dict:
     keys = {"system_identifier", "host", "database", "exported_at", "row_counts", "migrations"}
     with contextlib.suppress(OSError, ValueError, TypeError, AttributeError):
         manifest = json.loads((path / MANIFEST).read_text(encoding="utf-8"))
-        if manifest.keys() >= keys and datetime.fromisoformat(manifest["exported_at"]):
-            if sum(manifest["row_counts"].values()):
-                return manifest
+        datetime.fromisoformat(manifest["exported_at"])
+        if manifest.keys() >= keys and sum(manifest["row_counts"].values()):
+            return manifest
     raise Unusable(f"{path} is no export: {MANIFEST} is missing in it or cut. Name another.")
 
 

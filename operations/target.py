@@ -128,7 +128,9 @@ class Target:
             f"here{said}: install the client of that version, as postgresql-client-{server}."
         )
 
-    def run(self, doing: str, program: str, *arguments: object, here: bool = True, **options) -> str:
+    def run(
+        self, doing: str, program: str, *arguments: object, here: bool = True, **options
+    ) -> str:
         """Runs a program on this database to its end, and shows on a terminal what it is at.
 
         Args:
@@ -239,7 +241,13 @@ class Target:
         # A rollback by these commands loses no row, whatever a shell or the database says.
         arguments["options"] += " -c property_v2.allow_data_loss=off"
         uri = DatabaseURI(
-            "postgresql", None, info.password or None, None, None, arguments.pop("dbname"), arguments
+            "postgresql",
+            None,
+            info.password or None,
+            None,
+            None,
+            arguments.pop("dbname"),
+            arguments,
         )
         try:
             with get_backend_class("postgresql")(uri, migration_table()) as backend:

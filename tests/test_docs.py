@@ -222,9 +222,7 @@ def test_every_link_resolves(page):
             assert anchor in anchors(target), f"{link} in {page.name}"
 
 
-FOLDERS = (
-    "benchmark|development|docs|local_postgres|migrations|operations|queries|tests|validation"
-)
+FOLDERS = "benchmark|development|docs|local_postgres|migrations|operations|queries|tests|validation"
 MADE_HERE = ("local_postgres/data", "migrations/0002")  # by commands that the pages name
 
 

@@ -75,10 +75,12 @@ def empty(database: Database) -> None:
 @contextmanager
 def held(database: Database, statement: str) -> Iterator[int]:
     """A transaction of a session called nightly report that stays open; its process id."""
-    with database.connect("postgres", application_name="nightly report") as session:
-        with session.transaction(force_rollback=True):
-            session.execute(statement)
-            yield session.info.backend_pid
+    with (
+        database.connect("postgres", application_name="nightly report") as session,
+        session.transaction(force_rollback=True),
+    ):
+        session.execute(statement)
+        yield session.info.backend_pid
 
 
 def test_the_newest_export_is_the_latest_whatever_the_time_zone(filled):

@@ -196,9 +196,7 @@ class Yoyo:
         os.close(handle)
         self.stderr = Path(name)
         environment = database.env(**environment)
-        self.process = processes.Process(
-            target=process, args=(arguments, environment, self.stderr)
-        )
+        self.process = processes.Process(target=process, args=(arguments, environment, self.stderr))
         with asking:
             self.process.start()
 

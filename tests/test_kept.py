@@ -1,4 +1,4 @@
-"""A rollback keeps tables with rows; they come back with all that belongs to them, or are dropped."""
+"""A rollback keeps tables with rows; they come back with all that is theirs, or are dropped."""
 
 from __future__ import annotations
 
@@ -55,9 +55,7 @@ def apply(database: Database) -> None:
 
 
 def operations(database: Database, *arguments: str, **environment: str):
-    return database.run(
-        "python", "-m", "operations", *arguments, "-d", database.url, **environment
-    )
+    return database.run("python", "-m", "operations", *arguments, "-d", database.url, **environment)
 
 
 def refused(done, *said: str, code: int = 2) -> None:
@@ -80,9 +78,7 @@ def test_rows_and_all_that_belongs_to_them_come_back_while_users_goes_on(operato
     # The dump is taken after the user is gone, which empties its listings.
     database.execute("INSERT INTO users (email) VALUES ('gone@example.com')")
     gone = database.value("SELECT max(id) FROM users")
-    database.execute(
-        "UPDATE properties SET created_by = %s WHERE title LIKE '%% 7 %%'", [gone]
-    )
+    database.execute("UPDATE properties SET created_by = %s WHERE title LIKE '%% 7 %%'", [gone])
     statements = "SELECT count(*) FROM users", "UPDATE users SET full_name = 'B' WHERE id = 2"
     try:
         with Traffic(database, statements[0]) as reads, Traffic(database, statements[1]) as writes:
@@ -106,12 +102,14 @@ def test_rows_and_all_that_belongs_to_them_come_back_while_users_goes_on(operato
         apply(database)
         operations(database, "restore-kept")
         assert database.dump() == after
-        for belonging in ("fillfactor='90'", "REPLICA IDENTITY FULL", "SET STATISTICS 1000",
-                          "CREATE STATISTICS public.prices", "by_title", "for the back office",
-                          "TRIGGER touch", "VIEW public.published", "ADD TABLE ONLY public.prop",
-                          "POLICY everything", f"UPDATE(title) ON TABLE public.properties TO {role}",
-                          f"SELECT,INSERT ON TABLE public.property_translations TO {role}_app",
-                          f"SEQUENCE public.property_translations_id_seq TO {role}_app"):  # fmt: skip
+        for belonging in (
+            "fillfactor='90'", "REPLICA IDENTITY FULL", "SET STATISTICS 1000", "by_title",
+            "CREATE STATISTICS public.prices", "for the back office", "TRIGGER touch",
+            "VIEW public.published", "ADD TABLE ONLY public.prop", "POLICY everything",
+            f"UPDATE(title) ON TABLE public.properties TO {role}",
+            f"SELECT,INSERT ON TABLE public.property_translations TO {role}_app",
+            f"SEQUENCE public.property_translations_id_seq TO {role}_app",
+        ):  # fmt: skip
             assert belonging in after, belonging
     finally:
         database.superuser(f"DROP OWNED BY {role}_app; DROP ROLE {role}_app")
@@ -128,7 +126,9 @@ def test_plain_yoyo_and_psql_keep_rows_too(migrated, how):
         assert "make restore-kept" in done.stderr
     assert rows(migrated, KEPT) == before
     assert not migrated.value("SELECT to_regclass('public.amenities')")
-    apply(migrated) if how == "yoyo" else migrated.psql("-1", "-f", str(MIGRATIONS / "0001_property_v2.sql"))
+    apply(migrated) if how == "yoyo" else migrated.psql(
+        "-1", "-f", str(MIGRATIONS / "0001_property_v2.sql")
+    )
     done = migrated.psql(
         "-1", "-v", "ON_ERROR_STOP=1", "-f", str(OPERATIONS / "transaction.sql"),
         "-f", str(OPERATIONS / "restore_kept.sql"),
@@ -151,9 +151,7 @@ def test_only_a_bare_yoyo_may_be_told_to_lose_rows(migrated):
 def test_force_row_level_security_hides_no_row(migrated):
     filled(migrated)
     for table in TABLES:
-        migrated.execute(
-            f"ALTER TABLE {table} ENABLE ROW LEVEL SECURITY, FORCE ROW LEVEL SECURITY"
-        )
+        migrated.execute(f"ALTER TABLE {table} ENABLE ROW LEVEL SECURITY, FORCE ROW LEVEL SECURITY")
     assert migrated.value("SELECT count(*) FROM properties") == 0
     roll_back(migrated)
     state = migrated.state()[1]["kept tables"]["found"]

@@ -226,8 +226,9 @@ def test_every_migration_is_reversible_indexed_and_commented(unmigrated):
 def fill(path: Path, statement: str, in_tries: str = "") -> None:
     """Fills in what `make new` wrote: the header, what stands for itself, what is tried."""
     text = path.read_text()
-    for words in ("It shows a next one.", "Shows how the next one is written.",
-                  *["On properties."] * ("Locks          ..." in text), "always.", "never."):  # fmt: skip
+    locks = ["On properties."] * ("Locks          ..." in text)
+    shown = ("It shows a next one.", "Shows how the next one is written.")
+    for words in (*shown, *locks, "always.", "never."):
         text = text.replace("...\n", f"{words}\n", 1)
     text = re.sub(r"(?m)^-- (Here,|CREATE INDEX|DROP INDEX) .*$", lambda _: statement, text)
     if in_tries:
@@ -240,27 +241,37 @@ def fill(path: Path, statement: str, in_tries: str = "") -> None:
 def scratch_migrations(folder: Path) -> None:
     """A table and two indexes, after the migrations that are there."""
     up, down = new(folder, "viewings")
-    fill(up, """\
+    fill(
+        up,
+        """\
 CREATE TABLE viewings (
     property_id uuid        NOT NULL,
     viewed_at   timestamptz NOT NULL,
     PRIMARY KEY (property_id, viewed_at)
 );
 
-COMMENT ON TABLE viewings IS 'Who looked at a listing';""", """\
+COMMENT ON TABLE viewings IS 'Who looked at a listing';""",
+        """\
 ALTER TABLE viewings
             ADD CONSTRAINT viewings_property_id_fkey
-            FOREIGN KEY (property_id) REFERENCES properties (id) ON DELETE CASCADE;""")
+            FOREIGN KEY (property_id) REFERENCES properties (id) ON DELETE CASCADE;""",
+    )
     fill(down, "-- Only what follows.", "DROP TABLE viewings;")
     up, down = new(folder, "names", concurrently=True)
-    fill(up, """\
+    fill(
+        up,
+        """\
 CREATE INDEX CONCURRENTLY idx_users_created_at ON users (created_at);
 
-CREATE INDEX CONCURRENTLY idx_users_full_name ON users (full_name);""")
-    fill(down, """\
+CREATE INDEX CONCURRENTLY idx_users_full_name ON users (full_name);""",
+    )
+    fill(
+        down,
+        """\
 DROP INDEX CONCURRENTLY IF EXISTS idx_users_full_name;
 
-DROP INDEX CONCURRENTLY IF EXISTS idx_users_created_at;""")
+DROP INDEX CONCURRENTLY IF EXISTS idx_users_created_at;""",
+    )
     renew_checksums(folder.parent)
 
 
@@ -290,7 +301,8 @@ BREACHES = [
     (concurrently, NO_INDEXES, "IF EXISTS ", ""),
     (concurrently, NO_INDEXES, "idx_users_full_name", "idx_users_created_at"),
     (concurrently, INDEXES, "SET lock", "SELECT 1;\nSET lock"),
-    (concurrently, NO_INDEXES, "DROP INDEX CONCURRENTLY IF EXISTS idx_users_created_at;", "SELECT 1;"),
+    (concurrently, NO_INDEXES, "DROP INDEX CONCURRENTLY IF EXISTS idx_users_created_at;",
+     "SELECT 1;"),
     (headers, UP, "Shows how the next one is written.", "..."),
     (concurrently, UP, "COMMENT", "CREATE INDEX CONCURRENTLY i ON viewings (viewed_at);\nCOMMENT"),
 ]  # fmt: skip

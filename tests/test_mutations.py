@@ -36,44 +36,56 @@ def mutations(connection: psycopg.Connection) -> Iterator[tuple[str, list[str]]]
     """Names of mutations, each with statements of which the first that is possible makes it."""
     ours = expectation.tables()
     query = connection.execute
-    first = {table: column for table, column in query(
+    first = dict(query(
         "SELECT attrelid::regclass::text, attname FROM pg_attribute WHERE attnum = 1"
         " AND attrelid = ANY(%s::regclass[])", [ours],
-    )}  # fmt: skip
+    ))  # fmt: skip
     for table in ours:
         yield f"drop table {table}", [f"DROP TABLE {table} CASCADE"]
         yield f"rename table {table}", [f"ALTER TABLE {table} RENAME TO x"]
-        yield f"unlogged {table}", [
-            f"ALTER TABLE {table} SET UNLOGGED",
-            f"UPDATE pg_class SET relpersistence = 'u' WHERE oid = '{table}'::regclass",
-        ]
+        yield (
+            f"unlogged {table}",
+            [
+                f"ALTER TABLE {table} SET UNLOGGED",
+                f"UPDATE pg_class SET relpersistence = 'u' WHERE oid = '{table}'::regclass",
+            ],
+        )
         yield f"row security on {table}", [f"ALTER TABLE {table} ENABLE ROW LEVEL SECURITY"]
         yield f"owner of {table}", [f"CREATE ROLE x; ALTER TABLE {table} OWNER TO x"]
         yield f"rule on {table}", [f"CREATE RULE x AS ON DELETE TO {table} DO INSTEAD NOTHING"]
         yield f"heir of {table}", [f"CREATE TABLE x () INHERITS ({table})"]
-        yield f"partition {table}", [
-            f"UPDATE pg_class SET relkind = 'f' WHERE oid = '{table}'::regclass"
-        ]
+        yield (
+            f"partition {table}",
+            [f"UPDATE pg_class SET relkind = 'f' WHERE oid = '{table}'::regclass"],
+        )
         yield f"column on {table}", [f"ALTER TABLE {table} ADD COLUMN x integer"]
-        yield f"generated column on {table}", [
-            f"ALTER TABLE {table} ADD COLUMN x integer GENERATED ALWAYS AS (1) STORED"
-        ]
+        yield (
+            f"generated column on {table}",
+            [f"ALTER TABLE {table} ADD COLUMN x integer GENERATED ALWAYS AS (1) STORED"],
+        )
         yield f"check on {table}", [f"ALTER TABLE {table} ADD CONSTRAINT x CHECK (true)"]
-        yield f"unique on {table}", [f"ALTER TABLE {table} ADD CONSTRAINT x UNIQUE ({first[table]})"]
-        yield f"foreign key on {table}", [
-            f"ALTER TABLE {table} ADD COLUMN x integer REFERENCES users (id)"
-        ]
+        yield (
+            f"unique on {table}",
+            [f"ALTER TABLE {table} ADD CONSTRAINT x UNIQUE ({first[table]})"],
+        )
+        yield (
+            f"foreign key on {table}",
+            [f"ALTER TABLE {table} ADD COLUMN x integer REFERENCES users (id)"],
+        )
         yield f"index on {table}", [f"CREATE INDEX x ON {table} ({first[table]})"]
-        yield f"trigger on {table}", [
-            f"CREATE TRIGGER x BEFORE INSERT ON {table}"
-            " FOR EACH ROW EXECUTE FUNCTION update_updated_at_column()"
-        ]
+        yield (
+            f"trigger on {table}",
+            [
+                f"CREATE TRIGGER x BEFORE INSERT ON {table}"
+                " FOR EACH ROW EXECUTE FUNCTION update_updated_at_column()"
+            ],
+        )
         yield f"comment on {table}", [f"COMMENT ON TABLE {table} IS 'x'"]
 
     for table, column, kind, whole, not_null, default, movable in query(
         "SELECT c.relname, a.attname, format_type(a.atttypid, NULL),"
         " format_type(a.atttypid, a.atttypmod), a.attnotnull, a.atthasdef,"
-        # Only its place changes when it is made anew: nothing depends on it, and it is not the last.
+        # Only its place changes when it is made anew: nothing depends on it, and it is not last.
         " NOT a.attnotnull AND NOT a.atthasdef AND a.attnum < c.relnatts AND NOT EXISTS ("
         "SELECT FROM pg_depend WHERE refobjid = a.attrelid AND refobjsubid = a.attnum)"
         " FROM pg_attribute AS a JOIN pg_class AS c ON c.oid = a.attrelid"
@@ -85,30 +97,39 @@ def mutations(connection: psycopg.Connection) -> Iterator[tuple[str, list[str]]]
         other, value = OTHER_TYPE.get(kind, ("point", None))
         yield f"drop {name}", [f"ALTER TABLE {table} DROP COLUMN {column} CASCADE"]
         yield f"rename {name}", [f"ALTER TABLE {table} RENAME COLUMN {column} TO x"]
-        yield f"type of {name}", [
-            f"{alter} DROP DEFAULT, ALTER COLUMN {column} TYPE {other}",
-            f"UPDATE pg_attribute SET atttypid = 'point'::regtype, atttypmod = -1 {catalog}",
-        ]
+        yield (
+            f"type of {name}",
+            [
+                f"{alter} DROP DEFAULT, ALTER COLUMN {column} TYPE {other}",
+                f"UPDATE pg_attribute SET atttypid = 'point'::regtype, atttypmod = -1 {catalog}",
+            ],
+        )
         if kind in ("character varying", "vector"):
-            yield f"length of {name}", [
-                f"UPDATE pg_attribute SET atttypmod = atttypmod + 1 {catalog}"
-            ]
+            yield (
+                f"length of {name}",
+                [f"UPDATE pg_attribute SET atttypmod = atttypmod + 1 {catalog}"],
+            )
         if kind in ("character varying", "text"):
-            yield f"collation of {name}", [
-                f"UPDATE pg_attribute SET attcollation = '\"C\"'::regcollation {catalog}"
-            ]
-        yield f"null of {name}", [
-            f"{alter} {'DROP' if not_null else 'SET'} NOT NULL",
-            f"UPDATE pg_attribute SET attnotnull = false {catalog}",
-        ]
+            yield (
+                f"collation of {name}",
+                [f"UPDATE pg_attribute SET attcollation = '\"C\"'::regcollation {catalog}"],
+            )
+        yield (
+            f"null of {name}",
+            [
+                f"{alter} {'DROP' if not_null else 'SET'} NOT NULL",
+                f"UPDATE pg_attribute SET attnotnull = false {catalog}",
+            ],
+        )
         if default:
             yield f"no default of {name}", [f"{alter} DROP DEFAULT"]
         if value:
             yield f"default of {name}", [f"{alter} SET DEFAULT {value}"]
         if movable:
-            yield f"place of {name}", [
-                f"ALTER TABLE {table} DROP COLUMN {column}, ADD COLUMN {column} {whole}"
-            ]
+            yield (
+                f"place of {name}",
+                [f"ALTER TABLE {table} DROP COLUMN {column}, ADD COLUMN {column} {whole}"],
+            )
         yield f"comment on {name}", [f"COMMENT ON COLUMN {name} IS 'x'"]
 
     for table, name, kind, definition in query(
@@ -122,10 +143,14 @@ def mutations(connection: psycopg.Connection) -> Iterator[tuple[str, list[str]]]
         yield f"rename {name}", [f"ALTER TABLE {table} RENAME CONSTRAINT {name} TO x"]
         if kind == "c":
             rule = definition.removesuffix(" NOT VALID")
-            yield f"validity of {name}", [
-                f"ALTER TABLE {table} VALIDATE CONSTRAINT {name}" if " NOT VALID" in definition
-                else f"{again} {definition} NOT VALID"
-            ]
+            yield (
+                f"validity of {name}",
+                [
+                    f"ALTER TABLE {table} VALIDATE CONSTRAINT {name}"
+                    if " NOT VALID" in definition
+                    else f"{again} {definition} NOT VALID"
+                ],
+            )
             yield f"no inherit {name}", [f"{again} {rule} NO INHERIT"]
             yield f"weaker {name}", [f"{again} {rule[:-1]} OR true)"]
             yield f"stricter {name}", [f"{again} {rule[:-1]} AND {first[table]} IS NOT NULL)"]
@@ -143,7 +168,10 @@ def mutations(connection: psycopg.Connection) -> Iterator[tuple[str, list[str]]]
             yield f"unenforced {name}", [f"ALTER TABLE {table} DISABLE TRIGGER ALL"]
         if kind == "u":
             yield f"deferrable {name}", [f"{again} {definition} DEFERRABLE"]
-            yield f"nulls of {name}", [f"{again} {definition.replace('E (', 'E NULLS NOT DISTINCT (')}"]
+            yield (
+                f"nulls of {name}",
+                [f"{again} {definition.replace('E (', 'E NULLS NOT DISTINCT (')}"],
+            )
             yield f"columns of {name}", [f"{again} {definition.replace(', locale', '')}"]
         if connection.info.server_version >= 180000 and kind in "cf":
             yield f"not enforced {name}", [f"{again} {definition} NOT ENFORCED"]
@@ -171,14 +199,20 @@ def mutations(connection: psycopg.Connection) -> Iterator[tuple[str, list[str]]]
         else:
             yield f"predicate {name}", [f"{again} {definition} WHERE {more}"]
         if "hnsw" not in body:
-            yield f"include {name}", [
-                f"{again} {body.replace('gin', 'gist')} INCLUDE (id){where}{predicate}",
-                f"{again} {body.rsplit('(', 1)[0]}(tags, images){where}{predicate}",
-            ]
-        yield f"parameters {name}", [
-            f"{again} {body} WITH ({parameter}){where}{predicate}"
-            for parameter in ("fillfactor = 50", "fastupdate = off", "m = 8")
-        ]
+            yield (
+                f"include {name}",
+                [
+                    f"{again} {body.replace('gin', 'gist')} INCLUDE (id){where}{predicate}",
+                    f"{again} {body.rsplit('(', 1)[0]}(tags, images){where}{predicate}",
+                ],
+            )
+        yield (
+            f"parameters {name}",
+            [
+                f"{again} {body} WITH ({parameter}){where}{predicate}"
+                for parameter in ("fillfactor = 50", "fastupdate = off", "m = 8")
+            ],
+        )
         if "jsonb_path_ops" in body:
             yield f"class {name}", [f"{again} {body.replace('jsonb_path_ops', 'jsonb_ops')}"]
         if "vector_cosine_ops" in body:
@@ -187,14 +221,15 @@ def mutations(connection: psycopg.Connection) -> Iterator[tuple[str, list[str]]]
             columns = body.rsplit("(", 1)[1][:-1].split(", ")
             head = body.rsplit("(", 1)[0]
             turned = columns[0][:-5] if columns[0].endswith(" DESC") else columns[0] + " DESC"
-            yield f"order {name}", [
-                f"{again} {head}({', '.join([turned, *columns[1:]])}){where}{predicate}"
-            ]
-            yield f"class {name}", [
-                f"{again} {head}({columns[0].split()[0]} text_pattern_ops){where}{predicate}",
-                f"{again} {head.replace('btree', 'brin')}({columns[0].split()[0]}){where}{predicate}",
-                f"{again} {head.replace('btree', 'hash')}({columns[0].split()[0]}){where}{predicate}",
-            ]
+            yield (
+                f"order {name}",
+                [f"{again} {head}({', '.join([turned, *columns[1:]])}){where}{predicate}"],
+            )
+            column, rest = columns[0].split()[0], f"{where}{predicate}"
+            others = (
+                f"{again} {head.replace('btree', m)}({first}){rest}" for m in ("brin", "hash")
+            )
+            yield f"class {name}", [f"{again} {head}({first} text_pattern_ops){rest}", *others]
             yield f"unique {name}", [f"{again} {definition.replace('INDEX', 'UNIQUE INDEX')}"]
             if len(columns) > 1:
                 columns = ", ".join(reversed(columns))
@@ -214,11 +249,14 @@ def mutations(connection: psycopg.Connection) -> Iterator[tuple[str, list[str]]]
         yield f"event of {name}", [again + definition.replace("UPDATE ON", "INSERT ON")]
         yield f"columns of {name}", [again + definition.replace("UPDATE ON", "UPDATE OF id ON")]
         yield f"never {name}", [again + definition.replace(" EXECUTE", " WHEN (false) EXECUTE")]
-        yield f"function of {name}", [
-            "CREATE FUNCTION x() RETURNS trigger LANGUAGE plpgsql AS 'BEGIN RETURN NEW; END';"
-            + again
-            + definition.replace("update_updated_at_column", "x")
-        ]
+        yield (
+            f"function of {name}",
+            [
+                "CREATE FUNCTION x() RETURNS trigger LANGUAGE plpgsql AS 'BEGIN RETURN NEW; END';"
+                + again
+                + definition.replace("update_updated_at_column", "x")
+            ],
+        )
 
     function = "FUNCTION update_updated_at_column()"
     body = (

@@ -1,4 +1,4 @@
-"""The next migrations, of every kind, as CONTRIBUTING.md has them written, in a copy of the checkout.
+"""The next migrations, of every kind, as CONTRIBUTING.md has them, in a copy of the checkout.
 
 One after the other: a column with a constraint that is not valid yet, a column alone, a changed
 CHECK, a table with a foreign key to users and a trigger, an HNSW index, an index taken away.
@@ -25,12 +25,13 @@ CURRENCY = """ALTER TABLE properties DROP CONSTRAINT valid_currency,
             ADD CONSTRAINT valid_currency CHECK (currency IN ({}));"""
 CURRENCIES = "'THB', 'USD', 'EUR', 'GBP', 'JPY'"
 LOOKUP = "idx_property_translations_lookup"
-# By words of the name: what stands for itself, what is tried on a busy table; and so in the rollback
+# By name: what stands for itself, what is tried on a busy table; and so in the rollback
 NOTHING = "-- Only what follows."
 KINDS = {
     "add_slug": (
         (NOTHING, """ALTER TABLE properties ADD COLUMN slug text;
-            ALTER TABLE properties ADD CONSTRAINT valid_slug CHECK (slug ~ '^[a-z0-9-]+$') NOT VALID;
+            ALTER TABLE properties
+            ADD CONSTRAINT valid_slug CHECK (slug ~ '^[a-z0-9-]+$') NOT VALID;
             COMMENT ON COLUMN properties.slug IS 'Its name in an address';"""),
         (NOTHING, "ALTER TABLE properties DROP COLUMN slug;"),
     ),
@@ -72,7 +73,8 @@ ON properties USING hnsw (description_embedding_en vector_cosine_ops);""", ""),
     ),
     "drop_lookup": (
         (f"DROP INDEX CONCURRENTLY IF EXISTS {LOOKUP};", ""),
-        (f"CREATE INDEX CONCURRENTLY {LOOKUP}\nON property_translations (property_id, locale);", ""),
+        (f"CREATE INDEX CONCURRENTLY {LOOKUP}\nON property_translations (property_id, locale);",
+         ""),
     ),
 }  # fmt: skip
 LOCKED = {

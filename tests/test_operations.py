@@ -5,6 +5,7 @@ They run in a copy of the checkout, whose backups/ is its own, without PostgreSQ
 
 from __future__ import annotations
 
+import contextlib
 import os
 import shutil
 import stat
@@ -102,10 +103,8 @@ def command_lines_watched() -> Iterator[set[str]]:
     def watch() -> None:
         while not stop.wait(0.002):
             for path in Path("/proc").glob("[0-9]*/cmdline"):
-                try:
+                with contextlib.suppress(OSError):  # it has ended
                     seen.add(path.read_bytes().replace(b"\0", b" ").decode(errors="replace"))
-                except OSError:
-                    pass  # it has ended
 
     thread = threading.Thread(target=watch)
     thread.start()
@@ -147,8 +146,8 @@ def test_out_and_back_every_row_is_the_same(checkout, servers, place):
 
         well(operator.make(f"backup-db-{environment}"), ".dump", " kB in ")
         for folder, _, names in os.walk(checkout / "backups"):
-            assert stat.S_IMODE(os.stat(folder).st_mode) == 0o700
-            assert all(stat.S_IMODE(os.stat(Path(folder, n)).st_mode) == 0o600 for n in names)
+            assert stat.S_IMODE(Path(folder).stat().st_mode) == 0o700
+            assert all(stat.S_IMODE(Path(folder, n).stat().st_mode) == 0o600 for n in names)
         assert not operator.backups("*.partial")
     assert any("pg_dump" in line for line in seen) and any("psql" in line for line in seen)
     assert not [line for line in seen if SECRET in line]

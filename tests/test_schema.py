@@ -109,7 +109,8 @@ BROKEN = [
     ("amenity_translations", {"locale": "english"}, errors.StringDataRightTruncation, None),
     ("amenity_translations", {"name": "n" * 256}, errors.StringDataRightTruncation, None),
     ("amenity_translations", {"locale": "EN"}, errors.CheckViolation, "valid_locale_amenity"),
-    ("amenity_translations", {"locale": "en"}, errors.UniqueViolation, "unique_amenity_translation"),
+    ("amenity_translations", {"locale": "en"}, errors.UniqueViolation,
+     "unique_amenity_translation"),
     ("amenity_translations", {"amenity_id": "none"}, errors.ForeignKeyViolation,
      "amenity_translations_amenity_id_fkey"),
     ("policies", {"category": "none"}, errors.CheckViolation, "valid_policy_category"),
@@ -196,7 +197,9 @@ def test_each_rule_accepts_the_row_that_keeps_it(connection):
         with connection.transaction(force_rollback=True):
             key = insert(connection, table, row)
             columns = sql.SQL(", ").join(map(sql.Identifier, change))
-            query = sql.SQL("SELECT {} FROM {} WHERE id = %s").format(columns, sql.Identifier(table))
+            query = sql.SQL("SELECT {} FROM {} WHERE id = %s").format(
+                columns, sql.Identifier(table)
+            )
             found = connection.execute(query, [key]).fetchone()
             for value, expected in zip(found, change.values()):
                 if isinstance(expected, list) and isinstance(expected[0], Jsonb):

@@ -88,9 +88,15 @@ def test_all_passes_among_neighbours_and_leaves_no_trace(migrated, rows):
 def test_the_settings_of_the_session_change_nothing(migrated):
     migrated.superuser("GRANT CREATE ON DATABASE " + migrated.name + " TO bestays")
     migrated.execute(NEIGHBOURS)
-    settings = ("search_path=reporting,pg_catalog", "quote_all_identifiers=on", "timezone=Asia/Bangkok")
+    settings = (
+        "search_path=reporting,pg_catalog",
+        "quote_all_identifiers=on",
+        "timezone=Asia/Bangkok",
+    )
     checks = found(migrated, PGOPTIONS=" ".join(f"-c {setting}" for setting in settings))
-    objects = [r for kind in checks for r in checks[kind] if kind in dict(migrated.execute(EXPECTED))]
+    objects = [
+        r for kind in checks for r in checks[kind] if kind in dict(migrated.execute(EXPECTED))
+    ]
     assert {r["status"] for r in objects} == {"pass"}
 
 

@@ -205,7 +205,12 @@ def _migration(connection: Connection, migration: str, objects, is_marked: bool,
     if not missing:
         way_out = f"Prove it: {connection.ours('validate')}; when that passes: "
         way_out += connection.yoyo(f"mark -m {migration}")
-        return "fail", f"{NOT_MARKED}: an apply was interrupted after its commit", way_out, NOT_MARKED
+        return (
+            "fail",
+            f"{NOT_MARKED}: an apply was interrupted after its commit",
+            way_out,
+            NOT_MARKED,
+        )
     found = f"{len(there)} of its {len(objects)} objects ({_some(there)}), and no mark"
     way_out = "No run of yoyo leaves this: rename what is in the way, or restore a backup."
     return "fail", f"{PARTLY_THERE}: {found}", way_out, PARTLY_THERE

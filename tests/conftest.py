@@ -18,22 +18,37 @@ import threading
 import time
 from collections.abc import Callable, Iterator
 from contextlib import ExitStack, contextmanager, redirect_stdout
-from dataclasses import dataclass
 from pathlib import Path
+from subprocess import CompletedProcess as Done
+from subprocess import Popen as Process
 
 import psycopg
 import pytest
-from pytest_postgresql.janitor import DatabaseJanitor
 
 from local_postgres.server import VERSIONS, Server
+from validation import expectation
 from validation.__main__ import main as validation
+
+from .forks import Fork
 
 PROJECT = Path(__file__).resolve().parent.parent
 MIGRATIONS = PROJECT / "migrations"
-TABLES = (
-    "amenities", "amenity_translations", "policies", "policy_translations",
-    "properties", "property_translations",
+TABLES = expectation.tables()
+# Beside later migrations these are not run here, but by make test in a copy with the first alone.
+FIRST_ALONE = (
+    "cut_lines", "dry_run", "exports", "indexes", "interruptions", "kept", "live_traffic",
+    "local_postgres", "lock_patience", "monitor", "one_target", "operations", "queries",
+    "round_trip", "sample_data", "standby", "state",
 )  # fmt: skip
+if any(not path.name.startswith("0001") for path in MIGRATIONS.glob("*.sql")):
+    collect_ignore = [f"test_{name}.py" for name in FIRST_ALONE]
+DEADLINE = 180  # seconds for a statement, a wait, or the end of a command
+LOCK_USERS = "LOCK TABLE users IN ROW EXCLUSIVE MODE"  # as every write of users does
+SESSIONS = """
+SELECT {} FROM pg_stat_activity
+WHERE datname = current_database() AND backend_type = 'client backend'
+    AND pid <> pg_backend_pid() AND ({})
+"""
 
 # A shell lets what it runs in the background ignore Ctrl-C, and so would all that the tests strike.
 signal.signal(signal.SIGINT, signal.default_int_handler)
@@ -44,20 +59,24 @@ names = (f"test_{n}" for n in itertools.count())
 class Database:
     """One database, and what an operator can do with it."""
 
+    deadline: float | None = DEADLINE  # of a command
+
     def __init__(self, server: Server, name: str, user: str = "bestays") -> None:
         self.server, self.name, self.user = server, name, user
         self.host = str(server.socket_folder)
         self.environment: dict[str, str] = {}
-        self.deadline: float | None = 300  # seconds for one command
 
     @property
     def url(self) -> str:
         return f"postgresql://{self.user}@/{self.name}?host={self.host}"
 
+    # By sessions
+
     def connect(self, user: str | None = None, **options) -> psycopg.Connection:
         return psycopg.connect(
-            host=self.host, dbname=self.name, user=user or self.user, autocommit=True, **options
-        )
+            host=self.host, dbname=self.name, user=user or self.user, autocommit=True,
+            connect_timeout=DEADLINE, **{"options": f"-c statement_timeout={DEADLINE}s", **options},
+        )  # fmt: skip
 
     def execute(self, sql: str, parameters=None, user: str | None = None) -> list[tuple]:
         with self.connect(user) as connection:
@@ -70,55 +89,108 @@ class Database:
     def superuser(self, sql: str) -> list[tuple]:
         return self.execute(sql, user="postgres")
 
-    def wait_for(self, sql: str, what: str, seconds: float = 60) -> list[tuple]:
+    @contextmanager
+    def holding(
+        self, statement: str = LOCK_USERS, user: str | None = None, name: str = "nightly report"
+    ) -> Iterator[int]:
+        """The process id of a session whose transaction stays open, and is rolled back then."""
+        with (
+            self.connect(user, application_name=name) as session,
+            session.transaction(force_rollback=True),
+        ):
+            session.execute(statement)
+            yield session.info.backend_pid
+
+    def wait_for(
+        self, sql: str, what: str, seconds: float = DEADLINE, process: Process | None = None
+    ) -> list[tuple]:
         """Waits until the superuser finds a row, and returns all that it found."""
-        return wait_for(lambda: self.superuser(sql), what, seconds)
+        with self.connect("postgres") as watcher:
+            return wait_for(lambda: watcher.execute(sql).fetchall(), what, seconds, process)
 
-    def run(
-        self, *command: str, cwd: Path = PROJECT, **environment: str
-    ) -> subprocess.CompletedProcess:
-        """Runs a command in the project, without any PostgreSQL program on the PATH."""
-        return subprocess.run(
-            command, cwd=cwd, env=self.env(**environment), capture_output=True, text=True,
-            timeout=self.deadline,
-        )  # fmt: skip
+    def wait_for_session(self, where: str, what: str, process: Process | None = None) -> int:
+        """The process id of a session of this database, once pg_stat_activity shows it so."""
+        return self.wait_for(SESSIONS.format("pid", where), what, process=process)[0][0]
 
-    def start(self, *command: str, **environment: str) -> subprocess.Popen:
-        return subprocess.Popen(
-            command, cwd=PROJECT, env=self.env(**environment), text=True,
-            stdout=subprocess.PIPE, stderr=subprocess.PIPE,
-        )  # fmt: skip
+    def wait_until_alone(self, where: str = "true") -> None:
+        """Waits until no other session, or none of those, is left in this database."""
+        sql = f"SELECT 1 WHERE NOT EXISTS ({SESSIONS.format('pid', where)})"
+        self.wait_for(sql, f"no session is left where {where}")
+
+    def terminate(self, where: str = "true") -> int:
+        """Ends all other sessions of this database, or those; returns how many they were."""
+        found = self.superuser(SESSIONS.format("pid, pg_terminate_backend(pid)", where))
+        self.wait_until_alone(f"pid = ANY(ARRAY{[pid for pid, _ in found]}::integer[])")
+        return len(found)
+
+    # By commands
 
     def env(self, **more: str) -> dict[str, str]:
+        """The environment of commands: nothing of libpq's, no PostgreSQL program on the PATH."""
         kept = {k: v for k, v in os.environ.items() if not k.startswith("PG")}
         path = str(Path(sys.executable).parent)
         return {**kept, "PATH": path, "NO_COLOR": "1", **self.environment, **more}
 
+    def run(self, *command: str, cwd: Path = PROJECT, **environment: str) -> Done:
+        env = self.env(**environment)
+        is_ours = command[0] == "yoyo" or command[1:2] == ("-m",)
+        if is_ours and cwd == PROJECT and all(name.startswith("PG") for name in environment):
+            return ended(Fork(command, env, cwd), self.deadline)
+        return subprocess.run(
+            command, cwd=cwd, env=env, capture_output=True, text=True, timeout=self.deadline
+        )
+
+    def start(self, *command: str, cwd: Path = PROJECT, **environment: str) -> Process:
+        """Starts what run() would run, in a process group of its own; see also ended()."""
+        return Process(
+            command, cwd=cwd, env=self.env(**environment), text=True, start_new_session=True,
+            stdout=subprocess.PIPE, stderr=subprocess.PIPE,
+        )  # fmt: skip
+
     def yoyo_command(self, *arguments: str) -> tuple[str, ...]:
         return ("yoyo", *arguments, "--batch", "-d", self.url)
 
-    def yoyo(self, *arguments: str, **environment: str) -> subprocess.CompletedProcess:
+    def our_command(self, module: str, verb: str, *arguments: str) -> tuple[str, ...]:
+        return ("python", "-m", module, verb, "-d", self.url, *arguments)
+
+    def yoyo(self, *arguments: str, **environment: str) -> Done:
         return self.run(*self.yoyo_command(*arguments), **environment)
 
-    def validation(self, *arguments: str, **environment: str) -> subprocess.CompletedProcess:
-        command, *rest = arguments
-        return self.run(
-            sys.executable, "-m", "validation", command, "-d", self.url, *rest, **environment
-        )
+    def apply(self, **environment: str) -> None:
+        well(self.yoyo("apply", **environment))
 
-    def state(self) -> tuple[int, dict[str, dict]]:
-        """Exit code and findings of `python -m validation state`, in this process: it is quick."""
+    def roll_back(self, **environment: str) -> None:
+        well(self.yoyo("rollback", **environment))
+
+    def validation(self, *arguments: str, **more) -> Done:
+        return self.run(*self.our_command("validation", *arguments), **more)
+
+    def operations(self, *arguments: str, **more) -> Done:
+        return self.run(*self.our_command("operations", *arguments), **more)
+
+    def look(self, command: str) -> tuple[int, list[dict]]:
+        """Exit code and findings of `python -m validation …`, in this process: it is quick."""
         output = io.TextIOWrapper(io.BytesIO())
         with printing, redirect_stdout(output):
-            code = validation(["state", "-d", self.url, "--format", "json"])
+            code = validation([command, "-d", self.url, "--format", "json"])
         output.seek(0)
-        return code, {r["check"]: r for r in json.load(output)["results"]}
+        return code, json.load(output)["results"]
 
-    def psql(self, *arguments: str, **environment: str) -> subprocess.CompletedProcess:
-        return self.run(
-            self.server.program("psql"), "-X", "-h", self.host, "-U", self.user, self.name,
-            *arguments, **environment,
-        )  # fmt: skip
+    def state(self) -> tuple[int, dict[str, dict]]:
+        code, results = self.look("state")
+        return code, {r["check"]: r for r in results}
+
+    def psql_command(self, *arguments: str) -> tuple[str, ...]:
+        psql = self.server.program("psql")
+        return (psql, "-X", "-h", self.host, "-U", self.user, self.name, *arguments)
+
+    def psql(self, *arguments: str, **environment: str) -> Done:
+        return self.run(*self.psql_command(*arguments), **environment)
+
+    def script(self, file: Path | str, **environment: str) -> Done:
+        """Runs an SQL file by psql in one transaction, as the files say."""
+        strictly = ("-q", "-1", "-v", "ON_ERROR_STOP=1", "-f", str(file))
+        return self.psql(*strictly, **environment)
 
     def dump(self, *arguments: str) -> str:
         """What pg_dump writes, without yoyo's own tables and without the run's random key."""
@@ -130,40 +202,72 @@ class Database:
         return re.sub(r"(?m)^\\(un)?restrict .*\n", "", done.stdout)
 
     def tables(self) -> set[str]:
-        """Which of the six tables exist in public."""
-        found = self.execute(
-            "SELECT relname FROM pg_class WHERE relname = ANY(%s)"
-            " AND relnamespace = 'public'::regnamespace", [list(TABLES)],
-        )  # fmt: skip
+        """Which of our tables exist in public."""
+        here = "relnamespace = 'public'::regnamespace AND relname = ANY(%s)"
+        found = self.execute(f"SELECT relname FROM pg_class WHERE {here}", [TABLES])
         return {name for (name,) in found}
 
 
-def wait_for(condition: Callable[[], object], what: str, seconds: float = 60):
+def behind(pid: int) -> str:
+    """The sessions that wait for that one, for wait_for_session() and terminate()."""
+    return f"{pid} = ANY(pg_blocking_pids(pid))"
+
+
+def wait_for(
+    condition: Callable[[], object], what: str, seconds: float = DEADLINE,
+    process: Process | None = None,
+):  # fmt: skip
     """Waits until a condition holds, and returns what it gave.
 
     Args:
         what: what is waited for, as the end of "waited in vain: …".
+        process: one that has to run until then.
 
     Raises:
-        AssertionError: it did not hold in that time.
+        AssertionError: it did not hold in that time, or the process ended.
     """
     deadline = time.monotonic() + seconds
     while not (result := condition()):
+        if process and process.poll() is not None:
+            raise AssertionError(f"it ended before this: {what}; {process.communicate()}")
         assert time.monotonic() < deadline, f"waited {seconds:.0f} s in vain: {what}"
-        time.sleep(0.05)
+        time.sleep(0.02)
     return result
+
+
+def ended(process: Process | Fork, seconds: float | None = DEADLINE) -> Done:
+    """Waits for the end of a process, or kills it: its exit code and what it printed."""
+    try:
+        output, message = process.communicate(timeout=seconds)
+    finally:
+        process.kill()
+    return Done(process.args, process.returncode, output, message)
+
+
+def well(done: Done, *expected: str) -> None:
+    """It succeeded, and printed that."""
+    assert done.returncode == 0, done.stdout + done.stderr
+    for text in expected:
+        assert text in done.stdout
+
+
+def refused(done: Done, *said: str, code: int = 2) -> None:
+    """It failed and said why, in one sentence."""
+    assert done.returncode == code, done.stdout + done.stderr
+    (sentence,) = done.stderr.splitlines()
+    for text in said:
+        assert text in sentence
 
 
 def fill(database: Database) -> None:
     """Adds the rows of nasty_rows.sql: some in each table, and 500 properties."""
-    done = database.psql("-q", "-1", "-v", "ON_ERROR_STOP=1", "-f", "tests/nasty_rows.sql")
-    assert done.returncode == 0, done.stderr
+    well(database.script("tests/nasty_rows.sql"))
 
 
-def rows(database: Database) -> dict[str, tuple[int, str]]:
-    """Of each of the six tables, how many rows it holds and a checksum over all their columns."""
+def rows(database: Database, schema: str = "public") -> dict[str, tuple[int, str]]:
+    """Of each of our tables, how many rows it holds and a checksum over all their columns."""
     every = "SELECT count(*), md5(string_agg(t::text, E'\\n' ORDER BY t.id::text COLLATE \"C\"))"
-    return {table: database.execute(f"{every} FROM {table} AS t")[0] for table in TABLES}
+    return {t: database.execute(f"{every} FROM {schema}.{t} AS t")[0] for t in TABLES}
 
 
 def copy_of_the_project(folder: Path, *left_out: str) -> Path:
@@ -174,23 +278,42 @@ def copy_of_the_project(folder: Path, *left_out: str) -> Path:
     return folder
 
 
+def create(server: Server, template: str, name: str | None = None) -> Database:
+    """A copy of a database, such as the templates of servers(), owned by bestays."""
+    database = Database(server, name or next(names))
+    statement = (
+        f"CREATE DATABASE {database.name} TEMPLATE {template} STRATEGY file_copy OWNER bestays"
+    )
+    Database(server, "postgres").superuser(statement)
+    return database
+
+
 @contextmanager
 def clone(server: Server, template: str, name: str | None = None) -> Iterator[Database]:
-    """A copy of a template: "unmigrated", or "migrated" (after `yoyo apply`, empty)."""
-    name = name or next(names)
-    janitor = DatabaseJanitor(
-        user="postgres", host=str(server.socket_folder), port=5432, dbname=name,
-        template_dbname=template,
-    )  # fmt: skip
-    with janitor:
-        database = Database(server, name)
-        database.superuser(f"ALTER DATABASE {name} OWNER TO bestays")
+    """Such a copy, until the block ends."""
+    database = create(server, template, name)
+    try:
         yield database
+    finally:
+        statement = f"DROP DATABASE IF EXISTS {database.name} WITH (FORCE)"
+        Database(server, "postgres").superuser(statement)
+
+
+@pytest.fixture(scope="session")
+def checkout(tmp_path_factory) -> Path:
+    """A copy of the project with backups of its own, and a folder bin with what make needs."""
+    folder = copy_of_the_project(tmp_path_factory.mktemp("a checkout") / "project")
+    (folder / "bin").mkdir()
+    for tool in ("make", "sh", "sed", "awk", "uname", "dirname", "basename"):
+        (folder / "bin" / tool).symlink_to(shutil.which(tool))
+    return folder
 
 
 @pytest.fixture(scope="session")
 def servers(tmp_path_factory) -> Iterator[list[Server]]:
-    """A running server of each version, with the two templates."""
+    """A running server of each version. Its templates are "unmigrated", "migrated" (after `yoyo
+    apply`, empty) and "filled" (with the rows of fill()).
+    """
     with ExitStack() as stack:
         servers = []
         for version in VERSIONS:
@@ -205,48 +328,53 @@ def servers(tmp_path_factory) -> Iterator[list[Server]]:
             )
             stack.callback(server.stop, "immediate")
             server.bootstrap("unmigrated")
-            migrated = stack.enter_context(clone(server, "unmigrated", "migrated"))
-            done = migrated.yoyo("apply")
-            assert done.returncode == 0, done.stderr
+            stack.enter_context(clone(server, "unmigrated", "migrated")).apply()
+            fill(stack.enter_context(clone(server, "migrated", "filled")))
             servers.append(server)
         yield servers
 
 
 LAST = "test_gives_up_after_a_minute_names_who_is_in_the_way_and_leaves_nothing"
+taken = set()
+
+
+def is_ours(tests: str) -> bool:
+    """Whether this run takes these tests: of those beside each other (make test), the first."""
+    if tests not in taken and "TESTS_TAKEN" in os.environ:
+        try:
+            Path(os.environ["TESTS_TAKEN"], tests).touch(exist_ok=False)
+        except FileExistsError:
+            return False
+        taken.add(tests)
+    return True
 
 
 def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
-    items.sort(key=lambda item: item.name == LAST)
+    """The longest files first, so that no run is left alone with one."""
+    items.sort(key=lambda item: (item.name == LAST, -item.path.stat().st_size))
 
 
-@dataclass
-class Wait:
-    """A migration beside a transaction that never ends."""
-
-    database: Database
-    before: str
-    blocker: int
-    migration: subprocess.Popen
-    verdict: str
+def pytest_runtest_protocol(item: pytest.Item) -> bool | None:
+    return None if is_ours(LAST if item.name == LAST else item.path.name) else True
 
 
 @pytest.fixture(scope="session", autouse=True)
-def endless_waits(request, servers) -> Iterator[list[Wait]]:
-    """Both versions, both ways, for the last test; they wait their minute beside all others."""
+def endless_waits(request, servers) -> Iterator[list[tuple]]:
+    """Migrations beside a transaction that never ends, for the last test: they wait their minute
+    beside all others. Of each the database, its dump before, the verdict on the migration, the
+    process id of the transaction, and the run of yoyo.
+    """
+    wanted = any(item.name == LAST for item in request.session.items) and is_ours(LAST)
+    ways = (("unmigrated", "apply", "not applied"), ("migrated", "rollback", "applied"))
     with ExitStack() as stack:
         waits = []
-        ways = (("unmigrated", "apply", "not applied"), ("migrated", "rollback", "applied"))
-        wanted = any(item.name == LAST for item in request.session.items)
         for server, way in itertools.product(servers if wanted else (), ways):
             template, command, verdict = way
             database = stack.enter_context(clone(server, template))
-            database.execute("INSERT INTO users (email) VALUES ('a@example.com')")
             before = database.dump()
-            blocker = stack.enter_context(database.connect(application_name="nightly report"))
-            stack.enter_context(blocker.transaction())
-            blocker.execute("UPDATE users SET full_name = 'A'")
+            blocker = stack.enter_context(database.holding())
             migration = database.start(*database.yoyo_command(command))
-            waits.append(Wait(database, before, blocker.info.backend_pid, migration, verdict))
+            waits.append((database, before, verdict, blocker, migration))
         yield waits
 
 
@@ -270,4 +398,10 @@ def unmigrated(server) -> Iterator[Database]:
 @pytest.fixture
 def migrated(server) -> Iterator[Database]:
     with clone(server, "migrated") as database:
+        yield database
+
+
+@pytest.fixture
+def filled(server) -> Iterator[Database]:
+    with clone(server, "filled") as database:
         yield database

@@ -1,6 +1,9 @@
 -- Rows that a careless copy would change: text, arrays, NULLs, vectors, times.
 
-INSERT INTO users (email) VALUES ('a@example.com'), ('b@example.com'), ('c@example.com');
+INSERT INTO users (email)
+SELECT letter || '@example.com'
+FROM unnest(ARRAY['a', 'b', 'c']) AS letter
+WHERE NOT EXISTS (SELECT FROM users);
 
 INSERT INTO amenities (id, category, icon, sort_order, created_at, updated_at) VALUES
 ('wifi', 'interior', NULL, -2147483648, '2020-02-29 23:59:59.999999+07', '2020-03-01 00:00+00'),

@@ -3,22 +3,16 @@
 from __future__ import annotations
 
 import re
-import subprocess
-import time
-from collections.abc import Callable
 
 import pytest
 
-from .conftest import Database
+from .conftest import Database, Done, Process, behind, ended, well
 from .conftest import newest as server  # noqa: F401
 from .traffic import Traffic
 
 SECONDARY = "SELECT count(*) FROM pg_class WHERE relkind = 'i' AND relname LIKE 'idx\\_%'"
 INVALID = "SELECT indexrelid::regclass::text FROM pg_index WHERE NOT indisvalid"
-WAITING = """
-SELECT pid FROM pg_stat_activity JOIN pg_locks USING (pid)
-WHERE application_name = %s AND NOT granted AND clock_timestamp() - waitstart > %s
-"""
+WRITE = "LOCK TABLE properties IN ROW EXCLUSIVE MODE"  # as an INSERT does
 INSERT = """
 INSERT INTO properties (title, description, transaction_type, property_type, rent_price, tags)
 SELECT 'Villa', 'x', 'rent', 'villa', 100, ARRAY['pool'] FROM generate_series(1, {})
@@ -29,31 +23,15 @@ WHERE id = (SELECT id FROM properties ORDER BY id LIMIT 1)
 """
 
 
-def command(database: Database, file: str) -> tuple[str, ...]:
-    return (
-        database.server.program("psql"), "-X", "-h", database.host, "-U", database.user,
-        "-f", f"operations/{file}", database.name,
-    )  # fmt: skip
+def run(database: Database, file: str) -> Done:
+    return database.psql("-f", f"operations/{file}")
 
 
-def run(database: Database, file: str) -> subprocess.CompletedProcess:
-    return database.run(*command(database, file))
-
-
-def until(condition: Callable[[], object], what: str) -> object:
-    """Waits for something to be true, and returns it."""
-    end = time.monotonic() + 30
-    while time.monotonic() < end:
-        if result := condition():
-            return result
-        time.sleep(0.02)
-    raise AssertionError(f"waited in vain: {what}")
-
-
-def until_it_waits(database: Database, file: str, how_long: str = "100 ms") -> int:
-    """The process id of a script once it has waited for others."""
-    waiting = until(lambda: database.execute(WAITING, [file, how_long]), f"{file} waits")
-    return waiting[0][0]
+def start(database: Database, file: str, holder: int, **environment: str) -> tuple[Process, int]:
+    """A script, once it has waited for that session a while, and the process id of its session."""
+    script = database.start(*database.psql_command("-f", f"operations/{file}"), **environment)
+    waits = f"{behind(holder)} AND query_start < clock_timestamp() - interval '500 ms'"
+    return script, database.wait_for_session(waits, f"{file} waits", script)
 
 
 def test_out_and_back_is_the_same_schema_and_writers_go_on(migrated):
@@ -61,79 +39,64 @@ def test_out_and_back_is_the_same_schema_and_writers_go_on(migrated):
     before, count = migrated.dump("--schema-only"), migrated.value(SECONDARY)
     for file, indexes in (("drop_indexes.sql", 0), ("create_indexes.sql", count)):
         with (
-            migrated.connect() as writer,
             Traffic(migrated, UPDATE) as updates,
             Traffic(migrated, INSERT.format(1)) as inserts,
         ):
-            with writer.transaction():
-                writer.execute("LOCK TABLE properties IN ROW EXCLUSIVE MODE")  # as an INSERT does
-                script = migrated.start(*command(migrated, file))
-                until_it_waits(migrated, file)
-                for traffic in (updates, inserts):
-                    done = traffic.executed
-                    until(
-                        lambda: traffic.executed > done + 10 or traffic.errors,
-                        f"others write while {file} waits",
-                    )
+            with migrated.holding(WRITE) as writer:
+                script, _ = start(migrated, file, writer)
+                updates.three_more()
+                inserts.three_more()
                 progress = run(migrated, "progress.sql").stdout
-                who = f"waits for session {writer.info.backend_pid}"
-                assert file.startswith("drop") or who in progress, progress
-                assert script.poll() is None, script.communicate()
-            output, message = script.communicate(timeout=60)
-            assert script.returncode == 0, message
-            statements = re.findall("(?m)^(?:CREATE|DROP) INDEX .*", output)
+                assert file.startswith("drop") or f"waits for session {writer}" in progress, (
+                    progress
+                )
+                assert script.poll() is None, ended(script)
+            done = ended(script)
+            well(done)
+            statements = re.findall("(?m)^(?:CREATE|DROP) INDEX .*", done.stdout)
             assert len(statements) == count
             assert all(" INDEX CONCURRENTLY IF " in statement for statement in statements)
         assert not updates.errors + inserts.errors
         assert migrated.value(SECONDARY) == indexes
         schema = migrated.dump("--schema-only")
         again = run(migrated, file)
-        assert (again.returncode, migrated.dump("--schema-only")) == (0, schema), again.stderr
+        well(again)
+        assert migrated.dump("--schema-only") == schema
         assert again.stderr.count("skipping") == count
     assert schema == before
-    after = migrated.validation("validate")
-    assert after.returncode == 0, after.stdout
+    well(migrated.validation("validate"))
 
 
 @pytest.mark.parametrize("file", ["drop_indexes.sql", "create_indexes.sql"])
 def test_an_interrupted_run_leaves_an_invalid_index_that_the_next_one_mends(migrated, file):
     before = migrated.dump("--schema-only")
     if file == "create_indexes.sql":
-        assert run(migrated, "drop_indexes.sql").returncode == 0
-    with migrated.connect() as writer, writer.transaction():
-        writer.execute("LOCK TABLE properties IN ROW EXCLUSIVE MODE")
+        well(run(migrated, "drop_indexes.sql"))
+    with migrated.holding(WRITE) as writer:
         # The limits of a careful role: the script must not stumble over them.
         limits = "-c lock_timeout=400ms -c statement_timeout=400ms"
-        script = migrated.start(*command(migrated, file), PGOPTIONS=limits)
-        pid = until_it_waits(migrated, file, "500 ms")
+        script, pid = start(migrated, file, writer, PGOPTIONS=limits)
         second = run(migrated, "create_indexes.sql")
         assert second.returncode == 3
         assert "another run of drop_indexes.sql or create_indexes.sql is" in second.stderr
-        migrated.execute("SELECT pg_terminate_backend(%s)", [pid])
-        _, message = script.communicate(timeout=30)
-        assert script.returncode == 2, message
+        migrated.terminate(f"pid = {pid}")
+        assert ended(script).returncode == 2
     [(left,)] = migrated.execute(INVALID)
     checked = migrated.validation("validate")
     assert checked.returncode == 1
-    assert f"{left}: expected" in checked.stdout
-    assert "(invalid)" in checked.stdout
+    assert f"{left}: expected" in checked.stdout and "(invalid)" in checked.stdout
 
-    mended = run(migrated, "create_indexes.sql")
-    assert mended.returncode == 0, mended.stderr
-    assert f"DROP INDEX CONCURRENTLY {left}" in mended.stdout
+    well(run(migrated, "create_indexes.sql"), f"DROP INDEX CONCURRENTLY {left}")
     assert migrated.execute(INVALID) == []
     assert migrated.dump("--schema-only") == before
-    assert migrated.validation("validate").returncode == 0
+    well(migrated.validation("validate"))
 
 
 def test_an_interrupted_drop_goes_on_where_it_stopped(migrated):
-    with migrated.connect() as reader, reader.transaction():
-        reader.execute("SELECT FROM policies")
-        script = migrated.start(*command(migrated, "drop_indexes.sql"))
-        migrated.execute(
-            "SELECT pg_terminate_backend(%s)", [until_it_waits(migrated, "drop_indexes.sql")]
-        )
-        script.communicate(timeout=30)
+    with migrated.holding("SELECT FROM policies") as reader:
+        script, pid = start(migrated, "drop_indexes.sql", reader)
+        migrated.terminate(f"pid = {pid}")
+        ended(script)
     assert migrated.execute(INVALID) == [("idx_policies_category",)]
-    assert run(migrated, "drop_indexes.sql").returncode == 0
+    well(run(migrated, "drop_indexes.sql"))
     assert migrated.value(SECONDARY) == 0

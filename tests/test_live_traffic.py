@@ -8,22 +8,22 @@ must have gone on meanwhile. All runs are started together; each test reports on
 from __future__ import annotations
 
 from collections import Counter
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator
 from concurrent.futures import Future, ThreadPoolExecutor
 from contextlib import ExitStack, contextmanager, nullcontext
 from dataclasses import dataclass, field
-from functools import partial
 from itertools import product
 
 import psycopg
 import pytest
 
-from local_postgres.server import VERSIONS
+from local_postgres.server import VERSIONS, Server
 
-from .conftest import TABLES, Database, clone, fill, wait_for
+from .conftest import DEADLINE, TABLES, Database, clone, ended, wait_for, well
 from .traffic import READ_USERS, WRITE_USERS, Traffic
 
 TRIES = 7
+WRITE_ONE = "UPDATE users SET full_name = 'A' WHERE id = 1"
 # When the migration's try began, if it waits, and who keeps whom of the others waiting
 MOMENT = """
 WITH migration AS (
@@ -41,28 +41,18 @@ SELECT
 
 
 @contextmanager
-def transaction(database: Database, statement: str) -> Iterator[None]:
-    with database.connect() as connection, connection.transaction():
-        connection.execute(statement)
-        yield
-
-
-@contextmanager
 def dump(database: Database) -> Iterator[None]:
     """A pg_dump that stands still in the middle, since nobody reads what it writes."""
+    pg_dump = database.server.program("pg_dump")
     process = database.start(
-        database.server.program("pg_dump"), "-h", database.host, "-U", "bestays",
-        "-t", "users", database.name,
-    )  # fmt: skip
-    database.wait_for(
-        "SELECT 1 FROM pg_stat_activity WHERE datname = current_database()"
-        " AND application_name = 'pg_dump' AND wait_event = 'ClientWrite'",
-        "pg_dump is in the middle",
+        pg_dump, "-h", database.host, "-U", "bestays", "-t", "users", database.name
     )
+    writes = "application_name = 'pg_dump' AND wait_event = 'ClientWrite'"
+    database.wait_for_session(writes, "pg_dump is in the middle", process)
     yield
-    output, message = process.communicate(timeout=60)
-    assert process.returncode == 0, message
-    assert output.count("@example.com") == 20000, "the dump is not complete"
+    done = ended(process)
+    well(done)
+    assert done.stdout.count("@example.com") == 20000, "the dump is not complete"
 
 
 @contextmanager
@@ -86,21 +76,21 @@ def autovacuum(database: Database) -> Iterator[None]:
 
 # Who holds users, and which of the two it keeps waiting
 BLOCKERS = {
-    "nothing": (nullcontext, ()),
-    "writing transaction": (
-        partial(transaction, statement="UPDATE users SET full_name = 'A' WHERE id = 1"),
-        ("apply", "rollback"),
-    ),
-    "reading transaction": (partial(transaction, statement=READ_USERS), ("rollback",)),
-    "dump": (dump, ("rollback",)),
     "autovacuum": (autovacuum, ("apply", "rollback")),
+    "dump": (dump, ("rollback",)),
+    "reading transaction": (lambda database: database.holding(READ_USERS), ("rollback",)),
+    "writing transaction": (lambda database: database.holding(WRITE_ONE), ("apply", "rollback")),
+    "nothing": (nullcontext, ()),
 }
-COMMANDS = {"apply": "unmigrated", "rollback": "migrated"}
+TEMPLATES = {"apply": "unmigrated", "rollback": "migrated", "keep": "filled"}
+CASES = list(product(("apply", "rollback"), BLOCKERS, VERSIONS))
+# A rollback that keeps rows would have to wait for the writer of users, if it wanted a lock on it.
+CASES += product(("keep",), ("writing transaction",), VERSIONS)
 
 
 @dataclass
-class Run:
-    """A migration beside a blocker and others, as it was seen from its first try on.
+class Seen:
+    """What was seen of a migration, and of others beside it, from its first try on.
 
     Attributes:
         tries: when each of its tries for a lock began to wait.
@@ -110,15 +100,11 @@ class Run:
         waited_for: those that others waited for.
     """
 
-    traffic: list[Traffic]
     tries: set = field(default_factory=set)
     moments: int = 0
     waiting: Counter = field(default_factory=Counter)
     migration: set[int] = field(default_factory=set)
     waited_for: set[int] = field(default_factory=set)
-    code: int | None = None
-    message: str = ""
-    tables: set[str] = field(default_factory=set)
 
     def look(self, connection: psycopg.Connection) -> None:
         try_began, migration, waits = connection.execute(MOMENT).fetchone()
@@ -130,82 +116,57 @@ class Run:
             self.waited_for |= set(behind)
 
 
-def run(
-    database: Database, command: str, statements: list[str], blocker: Callable, in_the_way: bool
-) -> Run:
-    """Runs yoyo; the blocker ends when it was seen to be in the way, or when yoyo has ended."""
-    database.execute(
-        "INSERT INTO users (id, email, full_name)"
-        " SELECT n, n || '@example.com', 'A' FROM generate_series(1, 20000) AS n"
-        " ON CONFLICT DO NOTHING"
-    )
+def run(server: Server, command: str, blocker: str) -> None:
+    """The blocker ends when it was in the way of several tries, or when yoyo has ended."""
+    block, keeps_waiting = BLOCKERS[blocker]
+    waits = command in keeps_waiting
+    seen = Seen()
     with ExitStack() as stack:
-        done = Run([stack.enter_context(Traffic(database, s, 0.03)) for s in statements])
+        database = stack.enter_context(clone(server, TEMPLATES[command]))
+        database.execute(
+            "INSERT INTO users (id, email, full_name)"
+            " SELECT n, n || '@example.com', 'A' FROM generate_series(1, 20000) AS n"
+            " ON CONFLICT DO NOTHING"
+        )
+        statements = (READ_USERS, WRITE_USERS)
+        others = [stack.enter_context(Traffic(database, s, 0.03)) for s in statements]
         watcher = stack.enter_context(database.connect("postgres"))
-        for traffic in done.traffic:
-            traffic.three_more()
-        with blocker(database):
-            migration = database.start(*database.yoyo_command(command))
+        for other in others:
+            other.three_more()
+        with block(database):
+            verb = "apply" if command == "apply" else "rollback"
+            migration = database.start(*database.yoyo_command(verb))
 
             def is_seen() -> bool:
-                done.look(watcher)
-                enough = in_the_way and blocker is not autovacuum and len(done.tries) >= TRIES
-                return enough or migration.poll() is not None
+                seen.look(watcher)
+                has_ended = migration.poll() is not None
+                enough = waits and blocker != "autovacuum" and len(seen.tries) >= TRIES
+                assert not (enough and has_ended), "it did not wait"
+                return enough or has_ended
 
-            wait_for(is_seen, f"{command} tries {TRIES} times, or ends", 90)
-            done.code = migration.poll()
-        _, done.message = migration.communicate(timeout=60)
-        for traffic in done.traffic:
-            traffic.three_more()
-    if in_the_way and blocker is not autovacuum:
-        assert done.code is None, f"it did not wait: {done.message}"
-    done.code, done.tables = migration.returncode, database.tables()
-    return done
+            wait_for(is_seen, f"{command} tries {TRIES} times, or ends")
+        well(ended(migration))
+        for other in others:
+            other.three_more()
+        assert database.tables() == (set(TABLES) if command == "apply" else set())
+    assert not [other.errors for other in others if other.errors]
+    assert seen.waited_for <= seen.migration, "others wait for somebody else"
+    if waits:
+        assert len(seen.tries) >= TRIES
+        # All of a session's waits together are shorter than the pauses between the tries.
+        assert max(seen.waiting.values()) < seen.moments / 2
+    if command == "keep":
+        assert not (seen.tries or seen.waited_for), "it takes a lock that others notice"
 
 
 @pytest.fixture(scope="module")
 def runs(servers) -> Iterator[dict[tuple, Future]]:
-    def one(server, command: str, blocker: str) -> Run:
-        with clone(server, COMMANDS[command]) as database:
-            block, ways = BLOCKERS[blocker]
-            return run(database, command, [READ_USERS, WRITE_USERS], block, command in ways)
-
-    def keep(server) -> Run:
-        with clone(server, "migrated") as database:
-            fill(database)
-            writer = partial(transaction, statement="UPDATE users SET full_name = 'A' WHERE id = 1")
-            return run(database, "rollback", [READ_USERS, WRITE_USERS], writer, False)
-
-    with ThreadPoolExecutor(10) as pool:
-        # The longest first
-        started = {
-            (server.version, command, blocker): pool.submit(one, server, command, blocker)
-            for blocker, command, server in product(reversed(BLOCKERS), COMMANDS, servers)
-        }
-        started |= {(s.version, "keep"): pool.submit(keep, s) for s in servers}
-        yield started
+    by_version = {server.version: server for server in servers}
+    with ThreadPoolExecutor(10) as pool:  # those that take longest come first
+        order = sorted(CASES, key=lambda case: list(BLOCKERS).index(case[1]))
+        yield {case: pool.submit(run, by_version[case[2]], *case[:2]) for case in order}
 
 
-@pytest.mark.parametrize("blocker", BLOCKERS)
-@pytest.mark.parametrize("command", COMMANDS)
-@pytest.mark.parametrize("version", VERSIONS, ids="pg{}".format)
-def test_nobody_fails_and_nobody_waits_longer_than_a_try(runs, version, command, blocker):
-    done = runs[version, command, blocker].result(300)
-    assert done.code == 0, done.message
-    assert done.tables == (set(TABLES) if command == "apply" else set())
-    assert not [traffic.errors for traffic in done.traffic if traffic.errors]
-    assert done.waited_for <= done.migration, "others wait for somebody else"
-    if command in BLOCKERS[blocker][1]:
-        assert len(done.tries) >= TRIES
-        # All of a session's waits together are shorter than the pauses between the tries.
-        assert max(done.waiting.values()) < done.moments / 2
-
-
-@pytest.mark.parametrize("version", VERSIONS, ids="pg{}".format)
-def test_a_rollback_that_keeps_rows_lets_users_alone(runs, version):
-    """It would have to wait for the writer of users, if it wanted a lock on it."""
-    done = runs[version, "keep"].result(300)
-    assert done.code == 0, done.message
-    assert not done.tables
-    assert not [traffic.errors for traffic in done.traffic if traffic.errors]
-    assert not (done.tries or done.waited_for)
+@pytest.mark.parametrize("case", CASES, ids=lambda case: "-".join(map(str, case)))
+def test_nobody_fails_and_nobody_waits_longer_than_a_try(runs, case):
+    runs[case].result(2 * DEADLINE)

@@ -7,45 +7,38 @@ import pty
 import re
 import select
 import subprocess
-import sys
 
 import pytest
 
-from .conftest import PROJECT, TABLES, Database, rows, wait_for
+from .conftest import DEADLINE, PROJECT, Database, Process, refused, rows, wait_for, well
+
+
+def allow(database: Database) -> Database:
+    database.superuser(f"ALTER DATABASE {database.name} SET property_v2.allow_data_loss = on")
+    return database
 
 
 @pytest.fixture
 def database(migrated) -> Database:
-    migrated.superuser(f"ALTER DATABASE {migrated.name} SET property_v2.allow_data_loss = on")
-    return migrated
-
-
-def command(database: Database, *arguments: str) -> tuple[str, ...]:
-    return (sys.executable, "-m", "operations", "sample-data", *arguments, "-d", database.url)
-
-
-def load(database: Database, *arguments: str) -> subprocess.CompletedProcess:
-    return database.run(*command(database, *arguments))
+    return allow(migrated)
 
 
 def test_same_seed_same_rows_and_another_seed_other_listings(database):
-    first = load(database, "300")
-    assert (first.returncode, first.stderr) == (0, "")
-    assert first.stdout.startswith("300 properties with "), first.stdout
+    first = database.operations("sample-data", "300")
+    well(first)
+    assert first.stdout.startswith("300 properties with ") and not first.stderr
     before = rows(database)
     database.execute("UPDATE properties SET title = 'x'; DELETE FROM amenities")
-    assert load(database, "300", "--seed", "1").returncode == 0
+    well(database.operations("sample-data", "300", "--seed", "1"))
     assert rows(database) == before
-    assert load(database, "300", "--seed", "2").returncode == 0
-    after = rows(database)
-    same = {table for table in TABLES if after[table] == before[table]}
-    assert same == set(TABLES) - {"properties", "property_translations"}
+    well(database.operations("sample-data", "300", "--seed", "2"))
+    changed = {table for table, found in rows(database).items() if found != before[table]}
+    assert changed == {"properties", "property_translations"}
 
 
 def test_has_the_shapes_that_the_application_writes(database):
-    assert load(database, "2000", "--embeddings").returncode == 0
-    wrong = database.execute(
-        """
+    well(database.operations("sample-data", "2000", "--embeddings"))
+    wrong = """
         SELECT 'amenity unknown' FROM properties AS p, jsonb_each(p.amenities) AS c (category, ids),
             jsonb_array_elements_text(c.ids) AS a (id)
         WHERE NOT EXISTS (
@@ -53,8 +46,7 @@ def test_has_the_shapes_that_the_application_writes(database):
         )
         UNION
         SELECT 'policy unknown' FROM properties AS p,
-            jsonb_each(p.policies) AS c (category, chosen),
-            jsonb_object_keys(c.chosen) AS k (id)
+            jsonb_each(p.policies) AS c (category, chosen), jsonb_object_keys(c.chosen) AS k (id)
         WHERE NOT EXISTS (
             SELECT FROM policies WHERE policies.id = k.id AND policies.category = c.category
         )
@@ -69,14 +61,11 @@ def test_has_the_shapes_that_the_application_writes(database):
         SELECT 'deleted before it was made' FROM properties WHERE deleted_at < created_at
         UNION
         SELECT 'not Thai' FROM property_translations WHERE locale <> 'th' OR value !~ '[ก-๛]'
-        UNION
-        SELECT 'amenity or policy without both names' FROM (
-            SELECT amenity_id, locale FROM amenity_translations
-            UNION ALL SELECT policy_id, locale FROM policy_translations
-        ) AS t (id, locale) GROUP BY id HAVING count(DISTINCT locale) <> 2
-        """
-    )
-    assert not wrong
+    """
+    for kind in ("amenity", "policy"):
+        wrong += f"UNION SELECT '{kind} without both names' FROM {kind}_translations"
+        wrong += f" GROUP BY {kind}_id HAVING count(DISTINCT locale) <> 2 "
+    assert not database.execute(wrong)
     counts = database.execute(
         "SELECT count(*), count(DISTINCT transaction_type), count(description_embedding_en),"
         " count(*) FILTER (WHERE NOT is_published), count(deleted_at), count(created_by),"
@@ -98,29 +87,21 @@ def test_has_the_shapes_that_the_application_writes(database):
 def test_refuses_where_rows_may_not_be_lost_and_changes_nothing(migrated):
     migrated.execute("INSERT INTO amenities (id, category) VALUES ('wifi', 'interior')")
     before = migrated.dump()
-    done = load(migrated, "10")
-    assert (done.returncode, done.stdout) == (2, "")
-    assert done.stderr.startswith("Sample data failed: "), done.stderr
-    assert f"ALTER DATABASE {migrated.name} SET property_v2.allow_data_loss = on" in done.stderr
-    assert done.stderr.count("\n") == 1, done.stderr
+    way_out = f"ALTER DATABASE {migrated.name} SET property_v2.allow_data_loss = on"
+    refused(migrated.operations("sample-data", "10"), "Sample data failed: ", way_out)
     assert migrated.dump() == before
 
 
 def test_names_what_is_missing(unmigrated):
-    unmigrated.superuser(f"ALTER DATABASE {unmigrated.name} SET property_v2.allow_data_loss = on")
-    done = load(unmigrated, "10")
-    assert (done.returncode, done.stdout) == (2, "")
-    assert "operations migrate -d " in done.stderr and done.stderr.count("\n") == 1, done.stderr
+    refused(allow(unmigrated).operations("sample-data", "10"), "operations migrate -d ")
 
 
 def test_a_terminal_shows_how_far_it_is_and_nothing_is_half_done_when_its_session_ends(database):
-    assert load(database, "50").returncode == 0
+    well(database.operations("sample-data", "50"))
     before = rows(database)
     terminal, end = pty.openpty()
-    process = subprocess.Popen(
-        command(database, "60000"), cwd=PROJECT, env=database.env(),
-        stdout=subprocess.PIPE, stderr=end,
-    )  # fmt: skip
+    command = database.our_command("operations", "sample-data", "60000")
+    process = Process(command, cwd=PROJECT, env=database.env(), stdout=subprocess.PIPE, stderr=end)
     os.close(end)
     shown = bytearray()
 
@@ -129,12 +110,9 @@ def test_a_terminal_shows_how_far_it_is_and_nothing_is_half_done_when_its_sessio
             shown.extend(os.read(terminal, 1000))
         return re.search(rb"\[#+\.+\] [24]0,000 of 60,000 properties", shown)
 
-    wait_for(is_half_done, "the terminal shows 20,000 of 60,000 properties", 300)
-    assert database.superuser(
-        "SELECT pg_terminate_backend(pid) FROM pg_stat_activity"
-        f" WHERE datname = '{database.name}' AND query LIKE 'CALL pg_temp.add_properties(%'"
-    )
-    assert (process.wait(60), process.stdout.read()) == (2, b"")
+    wait_for(is_half_done, "the terminal shows 20,000 of 60,000 properties", process=process)
+    assert database.terminate("query LIKE 'CALL pg_temp.add_properties(%'") == 1
+    assert (process.wait(DEADLINE), process.stdout.read()) == (2, b"")
     message = os.read(terminal, 10_000).decode().rpartition("\x1b[K")[2]
     os.close(terminal)
     assert message.startswith("Sample data failed: ") and message.count("\n") == 1, message

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import threading
 
-from .conftest import Database, wait_for
+from .conftest import DEADLINE, Database, wait_for
 
 WRITE_USERS = "UPDATE users SET full_name = 'B' WHERE id = 2"
 READ_USERS = "SELECT count(*) FROM users"
@@ -29,10 +29,9 @@ class Traffic:
         self._thread = threading.Thread(target=self._work, daemon=True)
 
     def _work(self) -> None:
+        options = {"application_name": "traffic", "prepare_threshold": None}
         try:
-            with self.database.connect(
-                application_name="traffic", prepare_threshold=None
-            ) as connection:
+            with self.database.connect(**options) as connection:
                 while not self._stop.wait(self.pause):
                     connection.execute(self.statement)
                     self.executed += 1
@@ -50,8 +49,8 @@ class Traffic:
 
     def __exit__(self, *_) -> None:
         self._stop.set()
-        self._thread.join(60)
-        assert not self._thread.is_alive(), f"waited a minute for the end of: {self.statement}"
+        self._thread.join(DEADLINE)
+        assert not self._thread.is_alive(), f"waited in vain for the end of: {self.statement}"
 
 
 def add_users(database: Database) -> None:

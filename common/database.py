@@ -6,6 +6,7 @@ The URLs, the default and the driver are yoyo's, so that both reach the same dat
 from __future__ import annotations
 
 import configparser
+import contextlib
 import os
 import re
 import select
@@ -29,13 +30,15 @@ WAYS_IN = {
     "definition of service": "put it into ~/.pg_service.conf.",
     "password": "put the right one into ~/.pgpass, or name another user with -d.",
     "database .* does not exist": "create it, or name another with -d.",
-    "": "look at -d, PGSERVICE and the other PG… variables.",
+    "startup parameter": "connect to the server itself, not through a pooler.",
+    "": "look at -d, PGSERVICE and the other PG... variables.",
 }  # fmt: skip
 PROJECT = Path(__file__).resolve().parent.parent
+CITUS = PROJECT / "common" / "citus.sql"
 # A lost line is noticed within seconds, by the kernel of either side.
-KEEPALIVES = {
+PARAMETERS = {
     "keepalives_idle": "5", "keepalives_interval": "2", "keepalives_count": "3",
-    "tcp_user_timeout": "11000",
+    "tcp_user_timeout": "11000", "client_encoding": "UTF8",
 }  # fmt: skip
 # For the URL of a make target: make VERB-ENVIRONMENT
 ENVIRONMENT = re.compile(r"postgresql://\?service=bestays_([\w.-]+)")
@@ -58,11 +61,32 @@ class Connection(extensions.connection):
     url: str | None = None
     silence: float | None = SILENCE
 
+    def on_a_cluster(self, command: str) -> bool:
+        """Whether our tables are on a Citus cluster; says what the command can do there.
+
+        Raises:
+            Unusable: nothing, or this is a worker.
+        """
+        with self.cursor() as cursor:
+            cursor.execute("SELECT to_regclass('pg_dist_partition')")
+            if cursor.fetchone()[0]:
+                cursor.execute(CITUS.read_text(encoding="utf-8"))
+            sayings = {about: said for about, *said in cursor}
+        self.rollback()
+        can_run, said = sayings.get("worker") or sayings.get(command) or (True, None)
+        if not can_run:
+            raise Unusable(said)
+        if said:
+            print(said, file=sys.stderr)
+        return bool(sayings)
+
     def ours(self, verb: str, options: str = "") -> str:
         """The command line of one of our commands on this database, whole enough to paste."""
         target = self.url and ENVIRONMENT.fullmatch(self.url)
         if target or not self.url:
             variables = options.replace("--from ", "EXPORT=").replace("--rollback", "ROLLBACK=1")
+            variables = variables.replace("--no-backup", "BACKUP=no")
+            variables = variables.replace("--explain ", "EXPLAIN=")
             return f"make {verb}{f'-{target[1]}' if target else ''} {variables}".rstrip()
         package = "validation" if verb in LOOKING else "operations"
         command = f"python -m {package} {verb} {options}".rstrip()
@@ -72,11 +96,18 @@ class Connection(extensions.connection):
         """The command line of a command of yoyo on this database."""
         return f"yoyo {command}" + (f" -d {shlex.quote(self.url)}" if self.url else "")
 
+    def here(self, text: str | None) -> str | None:
+        """A text whose `make VERB`, and `yoyo COMMAND` on a line of its own, are for this one."""
+        ours = r"\bmake (migrate|rollback|validate|state|[a-z]+-kept)(?![\w-])"
+        text = re.sub(ours, lambda match: self.ours(match[1]), text or "")
+        return re.sub(r"(?m)^yoyo (.*)$", lambda match: self.yoyo(match[1]), text) or None
+
 
 def wait(connection: extensions.connection) -> None:
     """Waits for the server as psycopg2 wants it, but listens to signals and not for ever."""
     began = time.monotonic()
-    said = False
+    waited = 0.0
+    terminal = sys.stderr if sys.stderr and sys.stderr.isatty() else None
     try:
         while (state := connection.poll()) != extensions.POLL_OK:
             file = [connection.fileno()]
@@ -87,12 +118,11 @@ def wait(connection: extensions.connection) -> None:
             silence = getattr(connection, "silence", None)
             if silence and waited > silence:
                 raise Unusable(f"The server has not answered for {waited:.0f} s: the line is cut.")
-            if waited > 2 and sys.stderr.isatty():
-                said = True
-                print(f"\r\033[K{waited:.0f} s ...", end="", file=sys.stderr, flush=True)
+            if terminal:
+                print(f"\r\033[K{waited:.0f} s ...", end="", file=terminal, flush=True)
     finally:
-        if said:
-            print("\r\033[K", end="", file=sys.stderr, flush=True)
+        if terminal and waited:
+            print("\r\033[K", end="", file=terminal, flush=True)
 
 
 def sentence(error: object) -> str:
@@ -104,10 +134,8 @@ def sentence(error: object) -> str:
         said = error.diag
         parts = [said.message_primary, said.message_detail, said.message_hint]
     else:
-        text = re.sub(
-            r"(?sm)^(LINE \d+|CONTEXT|QUERY|\w+: detail): .*?(?=^\w+:  |\Z)", "", str(error)
-        )
-        text = re.sub(r"\s*This probably .*", "", text, flags=re.DOTALL)
+        where = r"^(LINE \d+|CONTEXT|QUERY|\w+: detail): .*?(?=^\w+:  |\Z)|\s*This probably .*"
+        text = re.sub(where, "", str(error), flags=re.DOTALL | re.MULTILINE)
         text = re.sub(r"(?m)^(psql:.*?:\d+: |\w+: error: )|(ERROR|FATAL):  ", "", text)
         parts = re.split(r"(?m)^(?:DETAIL|HINT):  ", text)
     lines = [" ".join(part.split()).rstrip("?. ") for part in parts if part]
@@ -123,11 +151,10 @@ def settings() -> Mapping[str, str]:
     path = find_config() or PROJECT / "yoyo.ini"
     try:
         return dict(read_config(str(path))["DEFAULT"])
-    except (OSError, configparser.Error) as error:
-        reason = " ".join(str(error).split())
+    except (OSError, UnicodeError, configparser.Error) as error:
         raise Unusable(
-            f"Cannot read {path}: {reason}. Mend it (a % is written %%), or run this in the "
-            "project's folder."
+            f"Cannot read {path}: {' '.join(str(error).split())}. Mend it (a % is written %%), or "
+            "run this in the project's folder."
         ) from error
 
 
@@ -139,14 +166,13 @@ def migration_table() -> str:
 def connect(url: str | None = None, application_name: str = "python -m validation") -> Connection:
     """Opens a connection whose transactions are never committed.
 
-    Args:
-        url: as `yoyo -d` takes it; the database of yoyo.ini when None. libpq's environment
-            (PGSERVICE, PGPASSFILE, PGOPTIONS, …) holds for what the URL leaves open; where it
-            names a host or a service, PGSERVICE and PGHOSTADDR do not, for the whole process.
-        application_name: for pg_stat_activity, unless PGAPPNAME names another.
+    The URL is as `yoyo -d` takes it; the database of yoyo.ini when None. libpq's environment
+    (PGAPPNAME, PGSERVICE, PGOPTIONS, ...) holds for what it leaves open; where it names a host or
+    a service, PGSERVICE and PGHOSTADDR do not, for the whole process.
 
     Raises:
-        Unusable: the URL is wrong, or the server does not let us in.
+        Unusable: the URL is wrong, the server does not let us in, or not into schema public, or a
+            pooler stands before it.
     """
     try:
         uri = parse_uri(url or settings().get("database", "postgresql://"))
@@ -155,28 +181,43 @@ def connect(url: str | None = None, application_name: str = "python -m validatio
         if uri.hostname or uri.args.keys() & {"host", "hostaddr", "service"}:
             for variable in ("PGSERVICE", "PGHOSTADDR"):  # would lead to another place
                 os.environ.pop(variable, None)
-        given = {"fallback_application_name": application_name, **KEEPALIVES}
+        given = {"fallback_application_name": application_name, **PARAMETERS}
         if "PGCONNECT_TIMEOUT" not in os.environ:
             given["connect_timeout"] = "10"
         # As yoyo's backend puts them together
         named = {"user": uri.username, "password": uri.password, "host": uri.hostname}
         named = {k: v for k, v in {**named, "port": uri.port, "dbname": uri.database}.items() if v}
         connection = open_connection(**{**given, **uri.args, **named})
-    except (BadConnectionURI, ValueError) as error:
-        # Without what was given: a password may stand in it.
-        raise Unusable(
-            "That is not a database URL: give -d postgresql://user@host:port/database."
-        ) from error
+    except (BadConnectionURI, ValueError) as error:  # a password may stand in it
+        said = "That is not a database URL: give -d postgresql://user@host:port/database."
+        raise Unusable(said) from error
     except psycopg2.Error as error:
         reason = sentence(error)
         way_in = next(WAYS_IN[symptom] for symptom in WAYS_IN if re.search(symptom, reason))
         raise Unusable(f"Cannot connect ({reason}): {way_in}") from error
     connection.url = _without_password(url) if url else None
     with connection.cursor() as cursor:
+        cursor.execute("SELECT pg_backend_pid()")
+        if cursor.fetchone()[0] != connection.info.backend_pid:
+            connection.rollback()  # and nothing is set that others would find in their session
+            connection.close()
+            raise Unusable(
+                "A connection pooler answers here, behind which a session is not one's own: "
+                "connect to the server itself, by its own host and port."
+            )
         cursor.execute(Path(__file__).with_name("session.sql").read_text(encoding="utf-8"))
+        free = _free_bytes(connection)
+        cursor.execute("SELECT set_config('property_v2.free_bytes', %s, false)", [free])
+        # Every statement of ours would end in the same refusal.
         cursor.execute(
-            "SELECT set_config('property_v2.free_bytes', %s, false)", [_free_bytes(connection)]
+            "SELECT format('%1$s may not use the %2$s. As its owner: GRANT USAGE ON %3$s TO %1$I;',"
+            " current_user, lower(what), what) FROM (SELECT 'SCHEMA public' FROM pg_namespace"
+            " WHERE nspname = 'public' AND NOT has_schema_privilege(oid, 'USAGE')"
+            " UNION ALL SELECT 'LANGUAGE plpgsql' FROM pg_language"
+            " WHERE lanname = 'plpgsql' AND NOT has_language_privilege(oid, 'USAGE')) AS w (what)"
         )
+        if refusal := cursor.fetchone():
+            raise Unusable(refusal[0])
     connection.commit()
     return connection
 
@@ -214,10 +255,8 @@ def _without_password(url: str) -> str:
 
 def _free_bytes(connection: psycopg2.extensions.connection) -> str:
     """Room on the disk of a server on this machine, '' when that cannot be known."""
-    if not (connection.info.host or "").startswith("/"):
-        return ""
-    try:
-        # A backend's working directory is the data directory.
-        return str(shutil.disk_usage(f"/proc/{connection.info.backend_pid}/cwd").free)
-    except OSError:
-        return ""
+    with contextlib.suppress(OSError):
+        if (connection.info.host or "").startswith("/"):
+            # A backend's working directory is the data directory.
+            return str(shutil.disk_usage(f"/proc/{connection.info.backend_pid}/cwd").free)
+    return ""

@@ -4,16 +4,22 @@ from __future__ import annotations
 
 import json
 import os
+import re
 import signal
 import sys
+import textwrap
 from collections.abc import Callable
 from dataclasses import asdict, dataclass
+from datetime import timedelta
+from itertools import groupby, zip_longest
 
 import psycopg2
 
 from .database import Unusable, interrupted, sentence
 
 COLOURS = {"pass": 32, "warn": 33, "fail": 31}
+WIDTH = 100  # columns of a terminal
+WORDS = re.compile(r"(\s+|(?<=_))")  # a line ends with a word, or after an underscore
 
 
 @dataclass
@@ -26,51 +32,8 @@ class Result:
     what_to_do: str | None = None
 
 
-def colour(status: str, text: str) -> str:
-    """Text in the colour of a status, on a terminal and without NO_COLOR."""
-    if os.environ.get("NO_COLOR") or not sys.stdout.isatty():
-        return text
-    return f"\033[{COLOURS[status]}m{text}\033[0m"
-
-
-def listen_to_signals() -> None:
-    """Lets the end of a terminal or of a job end a command as Ctrl-C does: with all it started.
-
-    Also in the background, where a shell has Ctrl-C ignored.
-    """
-
-    def interrupt(number: int, frame: object) -> None:
-        raise KeyboardInterrupt
-
-    for number in (signal.SIGINT, signal.SIGTERM, signal.SIGHUP):
-        if number == signal.SIGINT or signal.getsignal(number) != signal.SIG_IGN:  # nohup
-            signal.signal(number, interrupt)
-
-
-def exit_code(command: Callable[[], int | None], otherwise: Callable[[], str]) -> int:
-    """Runs a command, and says on stderr in one sentence why it could not run.
-
-    Args:
-        command: gives an exit code; None is 0.
-        otherwise: says how things stand when it was refused or interrupted.
-
-    Returns:
-        Its exit code, or 2 when it could not run.
-    """
-    try:
-        return command() or 0
-    except BrokenPipeError:
-        sys.stderr.close()
-    except (Exception, KeyboardInterrupt) as error:
-        if interrupted(error):
-            print(f"Interrupted. {otherwise()}", file=sys.stderr)
-        elif isinstance(error, psycopg2.Error):
-            print(f"The database refused: {sentence(error)}. {otherwise()}", file=sys.stderr)
-        elif isinstance(error, (Unusable, OSError)):
-            print(error, file=sys.stderr)
-        else:
-            raise
-    return 2
+class Wrapper(textwrap.TextWrapper):
+    wordsep_simple_re = WORDS
 
 
 class Report:
@@ -83,35 +46,112 @@ class Report:
     def add(self, results: list[Result]) -> None:
         """Adds the results of one check; what passed shares one line per subject."""
         self.results += results
-        if self.format != "table":
-            return
-        subjects: dict[str, list[Result]] = {}
-        for result in results:
-            subjects.setdefault(result.check, []).append(result)
-        for subject, rows in subjects.items():
-            passed = [row for row in rows if row.status == "pass"]
-            if len(passed) == 1:
-                self._line(passed[0])
-            elif passed:
-                self._line(Result(subject, "pass", f"{len(passed)} as specified"))
+        for subject, group in groupby(results if self.format == "table" else [], lambda r: r.check):
+            rows = sorted(group, key=lambda row: row.status != "pass")
+            passed = sum(row.status == "pass" for row in rows)
+            if passed > 1:
+                rows[:passed] = [Result(subject, "pass", f"{passed} as specified")]
             for row in rows:
-                if row.status != "pass":
-                    self._line(row)
-
-    def _line(self, row: Result) -> None:
-        print(f"  {colour(row.status, row.status)}  {row.check:<20}  {row.found}")
-        if row.status != "pass" and row.what_to_do:
-            print(f"  {'':<4}  {'':<20}  → {row.what_to_do}")
+                print(f"  {_coloured(row.status, row.status)}  {subject:<20}  {row.found}")
+                lines = (row.what_to_do or "").splitlines() if row.status != "pass" else []
+                for number, line in enumerate(lines):  # each can be pasted
+                    print(f"{'':<28}{' ' if number else '→'} {line}")
 
     def close(self) -> int:
         """Prints the summary, and returns the exit code: 1 when something failed, else 0."""
         count = {s: sum(r.status == s for r in self.results) for s in COLOURS}
         if self.format == "json":
-            rows = [asdict(result) for result in self.results]
-            print(json.dumps({"results": rows, **count}, ensure_ascii=False, indent=2, default=str))
+            print_json({"results": [asdict(result) for result in self.results], **count})
         elif count["fail"]:
-            print(colour("fail", f"{count['fail']} of {len(self.results)} checks failed."))
+            print(_coloured("fail", f"{count['fail']} of {len(self.results)} checks failed."))
         else:
             warnings = f", {count['warn']} with a warning" if count["warn"] else ""
-            print(colour("pass", f"All {len(self.results)} checks passed{warnings}."))
+            print(_coloured("pass", f"All {len(self.results)} checks passed{warnings}."))
         return 1 if count["fail"] else 0
+
+
+def _coloured(status: str, text: str) -> str:
+    if os.environ.get("NO_COLOR") or not (sys.stdout and sys.stdout.isatty()):
+        return text
+    return f"\033[{COLOURS[status]}m{text}\033[0m"
+
+
+def print_json(document: object) -> None:
+    """Prints a document whole, also where the output knows no more than ASCII."""
+    knows_all = "utf" in getattr(sys.stdout, "encoding", "").lower()
+    print(json.dumps(document, ensure_ascii=not knows_all, indent=2, default=str))
+
+
+def print_table(rows: list[dict]) -> None:
+    """Prints rows under the names of their columns, whose ends say the unit: bytes, seconds.
+
+    Columns are as narrow as a terminal asks for; where words are too long for that, each row is a
+    block of lines, as in psql's expanded display.
+    """
+    titles = [re.sub("_(bytes|seconds)$", "", name).replace("_", " ") for name in rows[0]]
+    texts = [[_text(*cell) for cell in row.items()] for row in rows]
+    values = zip(*(row.values() for row in rows))
+    sides = ["<>"[any(isinstance(v, (int, float)) for v in column)] for column in values]
+    table = [titles, *texts]
+    widths = [max(map(len, column)) for column in zip(*table)]
+    least = [max(len(word) for text in column for word in WORDS.split(text))
+             for column in zip(*table)]  # fmt: skip
+    while sum(widths) + 2 * len(widths) > WIDTH and widths != least:
+        widest = max((width, n) for n, width in enumerate(widths) if width > least[n])[1]
+        widths[widest] -= 1
+    if sum(widths) + 2 * len(widths) > WIDTH:
+        side = max(map(len, titles))
+        sides, widths = ["<", "<"], [side, WIDTH - side - 4]
+        table = [pair for row in texts for pair in (*zip(titles, row), ("", ""))][:-1]
+    for row in table:
+        cells = [Wrapper(width, break_on_hyphens=False).wrap(x) for x, width in zip(row, widths)]
+        for line in zip_longest(*cells, fillvalue=""):
+            padded = (f"  {text:{side}{width}}" for text, side, width in zip(line, sides, widths))
+            print("".join(padded).rstrip())
+
+
+def _text(name: str, value: object) -> str:
+    if value is None:
+        return "-"
+    if name.endswith("_seconds"):
+        return str(timedelta(seconds=value))
+    if name.endswith("_bytes"):
+        for unit in ("B", "kB", "MB", "GB", "TB"):
+            if value < 10240 or unit == "TB":
+                return f"{value:,.0f} {unit}"
+            value /= 1024
+    return f"{value:,}" if isinstance(value, (int, float)) else str(value)
+
+
+def listen_to_signals() -> None:
+    """Lets the end of a terminal or of a job end a command as Ctrl-C does: with all it started."""
+    signal.signal(signal.SIGINT, signal.default_int_handler)  # a shell's & has it ignored
+    for number in (signal.SIGTERM, signal.SIGHUP):
+        if signal.getsignal(number) != signal.SIG_IGN:  # nohup
+            signal.signal(number, signal.default_int_handler)
+
+
+def exit_code(command: Callable[[], int | None], otherwise: Callable[[], str]) -> int:
+    """Runs a command: its exit code, or 2 and one sentence on stderr when it could not run.
+
+    What `otherwise` gives says how things stand when it was refused or interrupted.
+    """
+    try:
+        if sys.stdout:  # which may be closed, or know no arrows
+            sys.stdout.reconfigure(errors="replace")
+        code = command() or 0
+        if sys.stdout:
+            sys.stdout.flush()
+        return code
+    except BrokenPipeError:
+        sys.stderr.close()
+    except (Exception, KeyboardInterrupt) as error:
+        if interrupted(error):
+            print(f"Interrupted. {otherwise()}", file=sys.stderr)
+        elif isinstance(error, psycopg2.Error):
+            print(f"The database refused: {sentence(error)}. {otherwise()}", file=sys.stderr)
+        elif isinstance(error, (Unusable, OSError)):
+            print(error, file=sys.stderr)
+        else:
+            raise
+    return 2

@@ -1,5 +1,6 @@
--- How every connection of ours begins: nobody's own small limit may break a check, and no check
--- waits long for a lock. Not every server knows all of these limits.
+-- How every connection of ours begins: nobody's own small limit may break a check, no check waits
+-- long for a lock, and SQL is read and values are written in one way, whatever role, database or
+-- shell say. Not every server knows all of them.
 SELECT set_config(s.name, s.value, FALSE)
 FROM (
     VALUES
@@ -8,6 +9,12 @@ FROM (
     ('transaction_timeout', '0'),
     ('idle_session_timeout', '0'),
     -- A client that fell silent in a transaction is given up.
-    ('idle_in_transaction_session_timeout', '60s')
+    ('idle_in_transaction_session_timeout', '60s'),
+    ('standard_conforming_strings', 'on'),
+    ('quote_all_identifiers', 'off'),
+    ('datestyle', 'ISO, YMD'),
+    ('intervalstyle', 'postgres'),
+    ('extra_float_digits', '1'),
+    ('bytea_output', 'hex')
 ) AS s (name, value)
 WHERE current_setting(s.name, TRUE) IS NOT NULL;

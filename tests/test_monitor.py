@@ -20,10 +20,17 @@ SUBJECTS = {
 
 
 def watch(database: Database) -> dict[str, list[dict]]:
+    """What it found, by subject; all of it is also shown to people, on lines that fit."""
     done = database.validation("monitor", "--format", "json")
     assert (done.returncode, done.stderr) == (0, "")
     found = json.loads(done.stdout)
     assert found.keys() == SUBJECTS
+    shown = database.validation("monitor").stdout
+    assert max(map(len, shown.splitlines())) <= 100, shown
+    words = "".join(shown.split())
+    for name, value in ((n, v) for row in sum(found.values(), []) for n, v in row.items()):
+        if isinstance(value, str) and not re.search(r"\d:\d\d", value):
+            assert "".join(value.split()) in words or len(value) > 20, (name, value, shown)
     return found
 
 
@@ -67,12 +74,12 @@ def test_sizes_translations_index_use_and_dead_rows(migrated):
     en = {"locale": "en", "of_properties": 193, "of_amenities": 0, "of_policies": 0}
     assert found["translations"] == [en, th]
 
-    use = by("index_name", found["index_use"])
-    assert len(use) == 23
-    assert use["idx_properties_tags"]["verdict"] == "used"
-    assert use["idx_properties_tags"]["scans"] == 1
     since = found["database"][0]["counted_since"]
     assert since[:2] == "20"
+    use = by("index_name", found["index_use"])
+    assert len(use) == 23
+    assert use["idx_properties_tags"]["verdict"].startswith(f"used, last at {since[:4]}")
+    assert use["idx_properties_tags"]["scans"] == 1
     assert use["idx_properties_policies"]["verdict"] == f"unused since {since}"
     assert use["policy_translations_pkey"]["verdict"] == "unused, but keeps rows unique"
 

@@ -7,7 +7,6 @@ After every statement the locks of its own session are read from pg_locks, as eu
 from __future__ import annotations
 
 import argparse
-import json
 import re
 import time
 from collections.abc import Iterator
@@ -18,31 +17,39 @@ import psycopg2
 from yoyo.migrations import read_sql_migration
 
 from common.database import Unusable, sentence
+from common.report import print_json
 
 from . import state
-from .checks import HERE
+from .expectation import HERE
 
 CANNOT = (
     "Not rehearsed: the commit, yoyo's bookkeeping, waits for sessions that are not here now.\n"
     "The locks were really taken, and let go at the end of the dry run."
 )
 NOT_TRANSACTIONAL = "not rehearsed: it runs outside a transaction, which cannot be undone"
+# Indexes are locked with their tables, and say nothing more.
+BEFORE = """
+SELECT oid, oid::regclass::text, relfilenode FROM pg_class
+WHERE relkind NOT IN ('i', 'I', 't') AND relnamespace <> 'pg_catalog'::regnamespace
+"""
 
 
 @dataclass
 class Lock:
-    """A lock on a relation that existed before, on the statement that first took it.
+    """A lock on a relation that existed before, with the statement that first took it.
 
-    Attributes:
-        rewritten: whether that statement gave the relation a new file.
-        held_ms: from the end of that statement to the end of the rehearsal.
+    Rewritten: that statement gave it a new file. It is held from then to the rehearsal's end.
     """
 
     relation: str
     mode: str
     blocks: str
     rewritten: bool
-    held_ms: float = 0.0
+    held_ms: float
+
+    def __str__(self) -> str:
+        how = f"{self.mode} on {self.relation} for {self.held_ms} ms"
+        return f"{how}{', rewritten' * self.rewritten}; blocks {self.blocks}"
 
 
 @dataclass
@@ -63,48 +70,62 @@ class Step:
 def run(connection: psycopg2.extensions.connection, arguments: argparse.Namespace) -> int:
     """Rehearses `yoyo apply`, or with --rollback `yoyo rollback`, and prints the evidence.
 
-    Returns:
-        0, or 1 when a statement fails.
-
-    Raises:
-        Unusable: a run of yoyo is at work.
+    Gives 1 when a statement fails, else 0; Unusable: a run of yoyo is at work.
     """
     steps = rehearse(connection, _files(connection, arguments.rollback))
     if arguments.format == "json":
-        rehearsal = {"steps": [asdict(step) for step in steps], "summary": summary(steps)}
-        print(json.dumps(rehearsal, ensure_ascii=False, indent=2))
+        print_json({"steps": [asdict(step) for step in steps], "summary": summary(steps)})
     else:
-        _table(steps, arguments.brief)
+        file = None
+        for step in steps:
+            if arguments.brief and step.number and not (step.locks or step.error):
+                continue
+            if step.file != file:
+                file = step.file
+                print(f"{file}\n  {'#':>3}  {'ms':>7}  statement")
+            print(f"  {step.number:>3}  {step.ms:>7}  {step.statement[:84]}")
+            print(*(f"{'':<16}→ {line}\n" for line in map(str, step.locks)), sep="", end="")
+            if step.error:
+                print(f"{'':<16}→ {step.error}")
+        print(summary(steps))
     return 1 if any(step.error for step in steps) else 0
 
 
 def rehearse(connection: psycopg2.extensions.connection, files: list[Path]) -> list[Step]:
     """Runs the statements of files in one transaction, up to the first that fails, and undoes it.
 
-    Returns:
-        The statements that ran, with what each locked of that which was there before.
+    Gives the statements that ran, with what each locked of that which was there before.
     """
-    steps, ends = [], []
+    steps, strongest = [], {}
     with connection.cursor() as cursor:
-        try:
-            # Their indexes are locked with them, and say nothing more.
-            cursor.execute(
-                "SELECT oid, oid::regclass::text, relfilenode FROM pg_class WHERE"
-                " relkind NOT IN ('i', 'I', 't') AND relnamespace <> 'pg_catalog'::regnamespace"
-            )
-            before = {oid: (name, file) for oid, name, file in cursor}
-            for step, statement in _steps(files):
-                steps.append(step)
-                ends.append(_execute(cursor, statement, step, before) if step.number else 0)
-                if step.error:
-                    break
-        finally:
-            end = time.perf_counter()
-            if not connection.closed:
-                connection.rollback()
-    for step, ended in zip(steps, ends):
-        for lock in step.locks:
-            lock.held_ms = round((end - ended) * 1000, 1)
+        cursor.execute(BEFORE)
+        before = {oid: (name, file) for oid, name, file in cursor}
+        for step, statement in _steps(files):
+            steps.append(step)
+            if not step.number:
+                continue
+            began = time.perf_counter()
+            try:
+                cursor.execute("SAVEPOINT step;" + statement)
+            except psycopg2.Error as error:
+                if connection.closed:
+                    raise
+                step.error = sentence(error)
+                break
+            ended = time.perf_counter()
+            step.ms = round((ended - began) * 1000, 1)
+            cursor.execute((HERE / "locks.sql").read_text(encoding="utf-8"))
+            locks = {relation: lock for relation, *lock in cursor}
+            for oid in sorted(before.keys() & locks.keys(), key=before.get):
+                strength, mode, blocks, file = locks[oid]
+                if strength > strongest.get(oid, 0):
+                    strongest[oid], (name, old_file) = strength, before[oid]
+                    rewritten = file not in (None, old_file)
+                    step.locks.append(Lock(name, mode, blocks, rewritten, ended))
+    end = time.perf_counter()
+    connection.rollback()
+    for lock in (lock for step in steps for lock in step.locks):
+        lock.held_ms = round((end - lock.held_ms) * 1000, 1)
     return steps
 
 
@@ -132,36 +153,6 @@ def _steps(files: list[Path]) -> Iterator[tuple[Step, str]]:
             yield Step(number, path.name, next(lines).strip()), statement
 
 
-def _execute(cursor, statement: str, step: Step, before: dict[int, tuple[str, int]]) -> float:
-    """Runs a statement, notes what it locked more strongly than those before, and says its end."""
-    known = _locks(cursor)
-    began = time.perf_counter()
-    try:
-        cursor.execute("SAVEPOINT step")
-        cursor.execute(statement)
-    except psycopg2.Error as error:
-        if cursor.connection.closed:
-            raise
-        step.error = sentence(error)
-        return time.perf_counter()
-    ended = time.perf_counter()
-    step.ms = round((ended - began) * 1000, 1)
-    locks = _locks(cursor)
-    for oid in sorted(before.keys() & locks.keys(), key=before.get):
-        strength, mode, blocks, file = locks[oid]
-        if strength > known.get(oid, (0,))[0]:
-            name, old_file = before[oid]
-            rewritten = file not in (None, old_file)
-            step.locks.append(Lock(name, mode, blocks, rewritten))
-    return ended
-
-
-def _locks(cursor) -> dict[int, tuple]:
-    """By relation: strength, name and effect of the strongest lock of this session; its file."""
-    cursor.execute((HERE / "locks.sql").read_text(encoding="utf-8"))
-    return {relation: lock for relation, *lock in cursor}
-
-
 def summary(steps: list[Step]) -> str:
     """What a rehearsal showed, in words."""
     if not steps:
@@ -176,22 +167,3 @@ def summary(steps: list[Step]) -> str:
         f"{len(ran)} statements ran in {sum(s.ms for s in ran):.0f} ms and were undone; "
         f"{count} lock{'s' * (count != 1)} on what was there before.\n{CANNOT}"
     )
-
-
-def _table(steps: list[Step], brief: bool) -> None:
-    file = None
-    for step in steps:
-        if brief and step.number and not step.locks and not step.error:
-            continue
-        if step.file != file:
-            file = step.file
-            print(f"{file}\n  {'#':>3}  {'ms':>7}  statement")
-        print(f"  {step.number:>3}  {step.ms:>7}  {step.statement[:84]}")
-        for lock in step.locks:
-            print(
-                f"  {'':>3}  {'':>7}  → {lock.mode} on {lock.relation} for {lock.held_ms} ms"
-                f"{', rewritten' * lock.rewritten}; blocks {lock.blocks}"
-            )
-        if step.error:
-            print(f"  {'':>3}  {'':>7}  → {step.error}")
-    print(summary(steps))

@@ -7,19 +7,18 @@ indexes read it.
 from __future__ import annotations
 
 import re
+from pathlib import Path
 
 import psycopg2
 
-from .checks import HERE
-
+HERE = Path(__file__).resolve().parent
 FILE = HERE / "validate" / "10_objects.sql"
 SHOWN = "\n-- What is shown"
 
 
 def query(select: str) -> str:
     """SQL that reads `expected` and `catalog`, the two lists of that file."""
-    with_lists, shown, _ = FILE.read_text(encoding="utf-8").partition(SHOWN)
-    assert shown
+    with_lists = FILE.read_text(encoding="utf-8").partition(SHOWN)[0]
     return f"{with_lists}\nSELECT * FROM ({select}) AS asked"
 
 

@@ -5,11 +5,7 @@ WITH tables AS (
         c.oid,
         nullif(c.reltoastrelid, 0) AS toast_oid,
         greatest(c.reltuples, 0)::bigint AS estimated_rows
-    FROM (
-        VALUES
-        ('amenities'), ('amenity_translations'), ('policies'), ('policy_translations'),
-        ('properties'), ('property_translations')
-    ) AS t (table_name)
+    FROM unnest(string_to_array(current_setting('property_v2.tables'), ',')) AS t (table_name)
     LEFT JOIN pg_class AS c ON to_regclass('public.' || t.table_name) = c.oid
 )
 

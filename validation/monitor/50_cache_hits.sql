@@ -16,8 +16,5 @@ SELECT
 FROM pg_statio_user_tables
 WHERE
     schemaname = 'public'
-    AND relname IN (
-        'amenities', 'amenity_translations', 'policies', 'policy_translations',
-        'properties', 'property_translations'
-    )
+    AND relname = any(string_to_array(current_setting('property_v2.tables'), ','))
 ORDER BY relname;

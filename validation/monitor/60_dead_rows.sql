@@ -15,8 +15,5 @@ FROM pg_stat_user_tables AS s
 INNER JOIN pg_class AS c ON s.relid = c.oid
 WHERE
     s.schemaname = 'public'
-    AND s.relname IN (
-        'amenities', 'amenity_translations', 'policies', 'policy_translations',
-        'properties', 'property_translations'
-    )
+    AND s.relname = any(string_to_array(current_setting('property_v2.tables'), ','))
 ORDER BY s.n_dead_tup DESC, s.relname ASC;

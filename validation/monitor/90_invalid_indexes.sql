@@ -5,9 +5,12 @@ SELECT
     pg_relation_size(i.indexrelid) AS size_bytes,
     CASE
         WHEN p.pid IS NOT NULL THEN format('wait: pid %s is building it', p.pid)
-        WHEN i.indexrelid::regclass::text LIKE 'idx\_%' AND i.indrelid::regclass::text IN (
-            'amenities', 'policies', 'properties', 'property_translations'
-        ) THEN 'psql -X -f operations/create_indexes.sql'
+        WHEN
+            i.indexrelid::regclass::text LIKE 'idx\_%'
+            AND i.indrelid::regclass::text = any(
+                string_to_array(current_setting('property_v2.tables'), ',')
+            )
+            THEN 'psql -X -f operations/create_indexes.sql'
         ELSE format('DROP INDEX CONCURRENTLY %s;', i.indexrelid::regclass)
     END AS what_to_do
 FROM pg_index AS i

@@ -1,4 +1,4 @@
--- Tables that a rollback kept: make restore-kept or make drop-kept ends it; rows are estimated
+-- Tables that a rollback kept: state says what ends it; rows are estimated
 SELECT
     c.relname AS table_name,
     greatest(c.reltuples, 0)::bigint AS estimated_rows,

@@ -706,7 +706,8 @@ catalog (kind, table_name, name, definition, owned_by) AS (
         c.relowner
     FROM relations AS c
     INNER JOIN pg_constraint AS k ON c.oid = k.conrelid
-    WHERE k.contype <> 'n' -- see the columns
+    -- NOT NULL: see the columns. One with a parent is its parent's, for a partition of users.
+    WHERE k.contype <> 'n' AND k.conparentid = 0
     UNION ALL
     SELECT
         'index',
@@ -757,8 +758,10 @@ catalog (kind, table_name, name, definition, owned_by) AS (
             CASE WHEN p.prosecdef THEN '(security definer)' END,
             CASE p.provolatile WHEN 'v' THEN NULL ELSE '(not volatile)' END,
             '(' || array_to_string(p.proconfig, ', ') || ')',
-            CASE
-                WHEN NOT pg_has_role(o.owner_of_all, p.proowner, 'MEMBER')
+            CASE -- one that was there before the migration is shared, whose ever it is
+                WHEN
+                    NOT pg_has_role(o.owner_of_all, p.proowner, 'MEMBER')
+                    AND obj_description(p.oid, 'pg_proc') LIKE '%(created by %'
                     THEN format('(owned by %s)', p.proowner::regrole)
             END
         ),

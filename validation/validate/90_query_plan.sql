@@ -3,12 +3,14 @@
 -- constraints and indexes, that is undone. The table and its statistics are not touched.
 DO $do$
 DECLARE
-    twin_index text;
+    definition text;
     plan json;
     result jsonb;
 BEGIN
     BEGIN
-        CREATE TEMP TABLE properties_twin (LIKE public.properties INCLUDING ALL) ON COMMIT DROP;
+        CREATE TEMP TABLE properties_twin (
+            LIKE public.properties INCLUDING ALL EXCLUDING INDEXES
+        ) ON COMMIT DROP;
         -- 40 % rentals from 5,000 to 300,000 baht, one in ten deleted, six in ten published
         INSERT INTO properties_twin (
             title, description, transaction_type, property_type, rent_price, sale_price,
@@ -32,17 +34,16 @@ BEGIN
             CASE WHEN random() < 0.1 THEN now() END,
             now() - n * interval '1 hour'
         FROM generate_series(1, 10000) AS n;
-        ANALYZE properties_twin;
-
-        SELECT c.relname
-        INTO twin_index
-        FROM pg_index AS i
-        INNER JOIN pg_class AS c ON i.indexrelid = c.oid
-        WHERE i.indrelid = 'pg_temp.properties_twin'::regclass
-            AND split_part(pg_get_indexdef(i.indexrelid), ' USING ', 2) = split_part(
-                pg_get_indexdef(to_regclass('public.idx_properties_transaction_price')),
-                ' USING ', 2
-            );
+        FOR definition IN -- by the same names
+            SELECT replace(
+                pg_get_indexdef(indexrelid), ' ON public.properties ', ' ON pg_temp.properties_twin '
+            )
+            FROM pg_index
+            WHERE indrelid = 'public.properties'::regclass AND indisvalid
+        LOOP
+            EXECUTE definition;
+        END LOOP;
+        ANALYZE properties_twin (transaction_type, rent_price, is_published, deleted_at);
 
         FOR run IN 1..2 LOOP -- the second is warm
             EXECUTE $$
@@ -60,7 +61,7 @@ BEGIN
         WHEN SQLSTATE 'PV200' THEN
             result := jsonb_build_object(
                 'index', CASE
-                    WHEN plan::text LIKE format('%%"Index Name": "%s"%%', twin_index)
+                    WHEN plan::text LIKE '%"Index Name": "idx_properties_transaction_price"%'
                         THEN 'idx_properties_transaction_price'
                     ELSE coalesce(
                         substring(plan::text FROM '"Index Name": "(.*?)"'), 'a sequential scan'

@@ -4,7 +4,7 @@ WITH in_the_way AS (
     SELECT
         a.application_name,
         coalesce(a.pid::text, quote_literal(p.gid)) AS name,
-        coalesce(a.usename, p.owner, 'the server') AS user_name,
+        coalesce(a.usename, p.owner, 'the server itself') AS user_name,
         clock_timestamp() - coalesce(a.xact_start, p.prepared) AS age,
         CASE
             WHEN p.gid IS NOT NULL THEN 'prepared transaction'
@@ -55,7 +55,11 @@ SELECT
         WHEN kind = 'prepared transaction'
             THEN format('COMMIT PREPARED %s or ROLLBACK PREPARED %s first.', name, name)
         WHEN is_stubborn THEN 'It does not give way: wait until this vacuum is done.'
-        WHEN kind = 'vacuum' THEN 'An autovacuum gives way; wait for a VACUUM run by hand.'
+        WHEN kind = 'vacuum'
+            THEN format(
+                'An autovacuum gives way after deadlock_timeout, %s, and writers of users wait so '
+                'long, too; wait for a VACUUM run by hand.', current_setting('deadlock_timeout')
+            )
         ELSE format('Wait until it ends, or SELECT pg_terminate_backend(%s);', name)
     END AS what_to_do
 FROM in_the_way

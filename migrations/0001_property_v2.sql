@@ -3,7 +3,8 @@
 -- What it does   Creates 6 tables, 3 sequences, 14 indexes, 6 triggers and their one function.
 --                Needs the extension vector and the table users, and changes no row.
 -- Locks          Everything but the last statement locks only what it creates. The last one
---                takes SHARE ROW EXCLUSIVE on users, for milliseconds: reads go on, writes wait.
+--                takes SHARE ROW EXCLUSIVE on users, for milliseconds and the commit, which may
+--                wait for a synchronous standby: reads go on, writes wait.
 -- Safe when      the application runs. Whoever holds users is waited for in short tries; after
 --                one minute it gives up with SQLSTATE 55P03, names the sessions in the way and
 --                leaves nothing behind.
@@ -337,7 +338,7 @@ CREATE INDEX idx_properties_deleted_at
 ON properties (deleted_at)
 WHERE deleted_at IS NOT NULL;
 
--- For @> only: jsonb_path_ops is the smaller and faster class for it
+-- jsonb_path_ops answers @>, @? and @@, and is smaller and faster than the default class
 CREATE INDEX idx_properties_physical_specs
 ON properties USING gin (physical_specs jsonb_path_ops);
 

@@ -8,10 +8,10 @@
 --                a DELETE of such a user, or a change of its key, waits to the end.
 -- Refuses        if the new tables hold rows.
 -- Run            make restore-kept does, where operations/restore_kept.sql cannot; or
---                psql -X -1 -v ON_ERROR_STOP=1 -f operations/transaction.sql
---                -f operations/copy_kept.sql
+--                psql -X -1 -v ON_ERROR_STOP=1 -f operations/copy_kept.sql
 -- Proven by      tests/test_kept.py
 
+\ir kept.before.sql
 SET LOCAL application_name = 'copy_kept.sql';
 SET LOCAL search_path = public;
 SET LOCAL lock_timeout = '2s';

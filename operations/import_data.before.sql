@@ -8,10 +8,11 @@
 -- Run            make import-data. By hand, with DIR from make export-data, in one transaction, by
 --                a psql and a pg_restore of one version:
 --                pg_restore --data-only -f - DIR | psql -X -1 -v ON_ERROR_STOP=1
---                -v counts='{"properties": 500}' -f transaction.sql
+--                -v counts='{"properties": 500}'
 --                -f import_data.before.sql -f - -f import_data.after.sql
 --                with the row_counts of DIR/export.json
 
+\ir transaction.sql
 SET LOCAL client_min_messages = warning;
 SELECT set_config('property_v2.row_counts', :'counts', TRUE) IS NOT NULL AS counted;
 
@@ -24,52 +25,26 @@ DECLARE
         SELECT oid::regclass FROM pg_class
         WHERE relnamespace = 'public'::regnamespace AND relname = ANY(names)
     );
-    one_table regclass;
-    holds_rows boolean;
-    in_the_way text;
-    one record;
-    undo text := '';
 BEGIN
     IF cardinality(tables) < cardinality(names) THEN
         RAISE EXCEPTION 'the tables are not there'
             USING HINT = 'Apply the migration first: make migrate.';
     END IF;
-    FOR try IN 1..80 LOOP
-        PERFORM set_config('lock_timeout', CASE
-            WHEN try > 15 AND EXISTS ( -- an autovacuum yields to nobody who waits a shorter time
-                SELECT FROM pg_locks
-                WHERE relation = ANY(tables) AND mode = 'ShareUpdateExclusiveLock' AND granted
-                    AND database = (SELECT oid FROM pg_database WHERE datname = current_database())
-            ) THEN (500 + 1000 * extract(
-                EPOCH FROM current_setting('deadlock_timeout')::interval
-            ))::integer || 'ms'
-            ELSE '120ms'
-        END, true);
-        BEGIN
-            EXECUTE format('LOCK TABLE %s', array_to_string(tables, ', '));
-            EXIT;
-        EXCEPTION WHEN lock_not_available OR deadlock_detected THEN
-            IF try = 80 THEN
-                SELECT string_agg(DISTINCT format(
-                    '%s (%s, %s)', coalesce('pid ' || l.pid, 'a prepared transaction'),
-                    coalesce(a.usename, a.backend_type, 'a background process'),
-                    coalesce(nullif(a.application_name, ''), 'no application name')
-                ), ', ')
-                INTO in_the_way
-                FROM pg_locks AS l
-                LEFT JOIN pg_stat_activity AS a ON l.pid = a.pid
-                WHERE l.relation = ANY(tables) AND l.granted
-                    AND l.pid IS DISTINCT FROM pg_backend_pid()
-                    AND l.database = (
-                        SELECT oid FROM pg_database WHERE datname = current_database()
-                    );
-                RAISE EXCEPTION 'no lock on the tables within a minute; in the way: %',
-                    coalesce(in_the_way, 'nobody any more')
-                    USING ERRCODE = 'lock_not_available';
-            END IF;
-            PERFORM pg_sleep(least(try * 0.1, 0.7));
-        END;
-    END LOOP;
+    PERFORM set_config('property_v2.work', 'LOCK TABLE ' || array_to_string(tables, ', '), true);
+    PERFORM set_config('property_v2.tables', tables::oid []::text, true);
+END;
+$$;
+
+\ir tries.sql
+
+DO $$
+DECLARE
+    tables CONSTANT regclass [] := current_setting('property_v2.tables')::regclass [];
+    one_table regclass;
+    holds_rows boolean;
+    one record;
+    undo text := '';
+BEGIN
     FOREACH one_table IN ARRAY tables LOOP
         EXECUTE format('SELECT EXISTS (SELECT FROM %s)', one_table) INTO holds_rows;
         IF holds_rows THEN

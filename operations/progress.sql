@@ -4,9 +4,21 @@
 
 DO $$ BEGIN PERFORM pg_stat_clear_snapshot(); END $$; -- in a transaction it would stand still
 
-SELECT format('%s, %s rows', relid::regclass, to_char(tuples_processed, 'FM999,999,999,990')) AS now
-FROM pg_stat_progress_copy
-WHERE datname = current_database()
+-- Of how many rows is known to the session that started it.
+SELECT
+    concat_ws(
+        ' of ', concat_ws(', ', c.relname, to_char(p.tuples_processed, 'FM999,999,999,990')),
+        to_char(r.expected, 'FM999,999,999,990')
+    ) || concat(' rows', ', ' || to_char(100 * p.tuples_processed / r.expected, 'FM990%')) AS now
+FROM pg_stat_progress_copy AS p
+INNER JOIN pg_class AS c ON p.relid = c.oid
+LEFT JOIN LATERAL (
+    SELECT nullif((counts.of_tables ->> c.relname)::bigint, 0) AS expected
+    FROM (
+        SELECT nullif(current_setting('property_v2.row_counts', TRUE), '')::jsonb AS of_tables
+    ) AS counts
+) AS r ON TRUE
+WHERE p.datname = current_database()
 UNION ALL
 SELECT
     concat_ws(

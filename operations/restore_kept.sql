@@ -7,15 +7,15 @@
 -- Refuses        if the new tables hold rows, or their definition is another (SQLSTATE 42804):
 --                then operations/copy_kept.sql takes the rows over, column by column.
 -- Run            make restore-kept, after make migrate; or, as the owner of the tables,
---                psql -X -1 -v ON_ERROR_STOP=1 -f operations/transaction.sql
---                -f operations/restore_kept.sql
+--                psql -X -1 -v ON_ERROR_STOP=1 -f operations/restore_kept.sql
 -- After          python -m validation validate
 -- Proven by      tests/test_kept.py, tests/test_interruptions.py
 
+\ir kept.before.sql
 SET LOCAL application_name = 'restore_kept.sql';
 SET LOCAL search_path = pg_catalog; -- the definitions below name every schema
 
-DO $$ -- in short tries, as in migrations/0001_property_v2.rollback.sql
+DO $$ -- the new tables are there, and defined as the kept ones are
 DECLARE
     names CONSTANT name [] := ARRAY(
         SELECT relname FROM pg_class
@@ -23,145 +23,103 @@ DECLARE
             AND relname <> 'kept'
         ORDER BY relname
     );
-    new_tables CONSTANT regclass [] := ARRAY(
-        SELECT oid::regclass FROM pg_class
-        WHERE relnamespace = 'public'::regnamespace AND relname = ANY(names)
-    );
-    involved CONSTANT oid [] := ARRAY(
-        SELECT oid FROM pg_class
-        WHERE relname = ANY(names || 'users'::name)
-            AND relnamespace IN (
-                'public'::regnamespace, to_regnamespace('property_v2_kept')
-            )
-    );
-    one_name name;
-    one_table regclass;
     differences text;
     homeless text;
-    reason text;
 BEGIN
-    IF names = '{}' THEN
-        RAISE EXCEPTION 'no tables are kept here'
-            USING ERRCODE = 'object_not_in_prerequisite_state';
-    END IF;
-    IF cardinality(new_tables) < cardinality(names) THEN
+    IF EXISTS (SELECT FROM unnest(names) AS n WHERE to_regclass(format('public.%I', n)) IS NULL)
+    THEN
         RAISE EXCEPTION 'the new tables are not there'
             USING ERRCODE = 'object_not_in_prerequisite_state',
                 HINT = 'Apply the migration first: make migrate.';
     END IF;
-    FOR try IN 1..80 LOOP
-        PERFORM set_config('lock_timeout', CASE
-            WHEN try > 15 AND EXISTS (
-                SELECT FROM pg_locks
-                WHERE relation = ANY(involved) AND mode = 'ShareUpdateExclusiveLock' AND granted
-                    AND database = (SELECT oid FROM pg_database WHERE datname = current_database())
-            ) THEN (500 + 1000 * extract(
-                EPOCH FROM current_setting('deadlock_timeout')::interval
-            ))::integer || 'ms'
-            ELSE '120ms'
-        END, true);
-        BEGIN
-            FOREACH one_name IN ARRAY names LOOP
-                EXECUTE format('LOCK TABLE property_v2_kept.%I', one_name);
-                EXECUTE format('LOCK TABLE public.%I', one_name);
-            END LOOP;
 
-            WITH objects AS (
-                SELECT
-                    c.relnamespace = 'public'::regnamespace AS is_new,
-                    o.kind,
-                    format('%I.%I', c.relname, o.name) AS name,
-                    replace(o.definition, 'property_v2_kept.', 'public.') AS definition
-                FROM pg_class AS c
-                CROSS JOIN LATERAL (
-                    SELECT
-                        'column' AS kind,
-                        a.attname AS name,
-                        concat_ws(
-                            ' ', format_type(a.atttypid, a.atttypmod),
-                            'not null ' || nullif(a.attnotnull, FALSE), a.attcollation::regcollation,
-                            a.attidentity, a.attgenerated, pg_get_expr(d.adbin, d.adrelid)
-                        ) AS definition
-                    FROM pg_attribute AS a
-                    LEFT JOIN pg_attrdef AS d ON a.attrelid = d.adrelid AND a.attnum = d.adnum
-                    WHERE a.attrelid = c.oid AND a.attnum > 0 AND NOT a.attisdropped
-                    UNION ALL
-                    SELECT 'constraint', k.conname, pg_get_constraintdef(k.oid)
-                    FROM pg_constraint AS k
-                    WHERE k.conrelid = c.oid AND k.contype <> 'n'
-                    UNION ALL
-                    SELECT 'index', r.relname, pg_get_indexdef(r.oid)
-                    FROM pg_index AS i
-                    INNER JOIN pg_class AS r ON i.indexrelid = r.oid
-                    WHERE i.indrelid = c.oid
-                    UNION ALL
-                    SELECT 'trigger', t.tgname, pg_get_triggerdef(t.oid)
-                    FROM pg_trigger AS t
-                    WHERE t.tgrelid = c.oid AND NOT t.tgisinternal
-                ) AS o
-                WHERE
-                    c.relname = ANY(names) AND c.relkind IN ('r', 'p')
-                    AND c.relnamespace IN (
-                        'public'::regnamespace, 'property_v2_kept'::regnamespace
-                    )
-            ),
-
-            -- Further indexes and triggers are somebody's own, and come back with the tables.
-            unlike AS (
-                SELECT
-                    kind,
-                    name,
-                    bool_or(NOT is_new) AND count(DISTINCT is_new) = 1 AS is_kept_only
-                FROM objects
-                GROUP BY kind, name
-                HAVING count(*) = 1 OR min(definition) <> max(definition)
-            )
-
+    WITH objects AS (
+        SELECT
+            c.relnamespace = 'public'::regnamespace AS is_new,
+            o.kind,
+            format('%I.%I', c.relname, o.name) AS name,
+            replace(o.definition, 'property_v2_kept.', 'public.') AS definition
+        FROM pg_class AS c
+        CROSS JOIN LATERAL (
             SELECT
-                string_agg(format('%s %s', kind, name), ', ' ORDER BY kind, name),
-                string_agg(name, ', ' ORDER BY name) FILTER (WHERE kind = 'column' AND is_kept_only)
-            INTO differences, homeless
-            FROM unlike
-            WHERE NOT (is_kept_only AND kind IN ('index', 'trigger'));
-            IF differences IS NOT NULL THEN
-                RAISE EXCEPTION 'the new tables are defined otherwise than the kept ones: %',
-                    differences
-                    USING ERRCODE = 'datatype_mismatch',
-                        DETAIL = 'Kept columns without a place: ' || coalesce(homeless, 'none'),
-                        HINT = 'Take the rows over: operations/copy_kept.sql.';
-            END IF;
+                'column' AS kind,
+                a.attname AS name,
+                concat_ws(
+                    ' ', format_type(a.atttypid, a.atttypmod),
+                    'not null ' || nullif(a.attnotnull, FALSE), a.attcollation::regcollation,
+                    a.attidentity, a.attgenerated, pg_get_expr(d.adbin, d.adrelid)
+                ) AS definition
+            FROM pg_attribute AS a
+            LEFT JOIN pg_attrdef AS d ON a.attrelid = d.adrelid AND a.attnum = d.adnum
+            WHERE a.attrelid = c.oid AND a.attnum > 0 AND NOT a.attisdropped
+            UNION ALL
+            SELECT
+                'constraint',
+                k.conname,
+                regexp_replace( -- a dump that was restored has other casts between text types
+                    pg_get_constraintdef(k.oid, TRUE), '::(text|character varying)(\[\])?', '', 'g'
+                )
+            FROM pg_constraint AS k
+            WHERE k.conrelid = c.oid AND k.contype <> 'n'
+            UNION ALL
+            SELECT 'index', r.relname, pg_get_indexdef(r.oid)
+            FROM pg_index AS i
+            INNER JOIN pg_class AS r ON i.indexrelid = r.oid
+            WHERE i.indrelid = c.oid
+            UNION ALL
+            SELECT 'trigger', t.tgname, pg_get_triggerdef(t.oid)
+            FROM pg_trigger AS t
+            WHERE t.tgrelid = c.oid AND NOT t.tgisinternal
+        ) AS o
+        WHERE
+            c.relname = ANY(names) AND c.relkind IN ('r', 'p')
+            AND c.relnamespace IN (
+                'public'::regnamespace, 'property_v2_kept'::regnamespace
+            )
+    ),
 
-            -- This proof sees every committed row, under any isolation and row security.
-            FOREACH one_table IN ARRAY new_tables LOOP
-                EXECUTE format('ALTER TABLE %s ADD CONSTRAINT no_row CHECK (false)', one_table);
-            END LOOP;
-            EXECUTE format('DROP TABLE %s', array_to_string(new_tables, ', '));
-            FOREACH one_name IN ARRAY names LOOP
-                EXECUTE format('ALTER TABLE property_v2_kept.%I SET SCHEMA public', one_name);
-            END LOOP;
-            EXIT;
-        EXCEPTION
-            WHEN check_violation THEN
-                RAISE EXCEPTION 'the new tables hold rows'
-                    USING ERRCODE = 'object_not_in_prerequisite_state',
-                        HINT = 'Nothing was changed. Look at both, and keep one.';
-            WHEN dependent_objects_still_exist THEN -- its own hint would be CASCADE
-                GET STACKED DIAGNOSTICS reason = PG_EXCEPTION_DETAIL;
-                RAISE EXCEPTION 'other objects depend on the new tables'
-                    USING ERRCODE = 'dependent_objects_still_exist', DETAIL = reason,
-                        HINT = 'Nothing was changed. Drop them first, and make them again '
-                            'afterwards.';
-            WHEN lock_not_available OR deadlock_detected THEN
-                IF try = 80 THEN
-                    RAISE EXCEPTION 'no lock on users and the tables within a minute'
-                        USING ERRCODE = 'lock_not_available', HINT = 'Nothing was changed. Who '
-                            'is in the way: psql -X -f operations/in_the_way.sql.';
-                END IF;
-                PERFORM pg_sleep(least(try * 0.1, 0.7));
-        END;
-    END LOOP;
+    -- Further indexes and triggers are somebody's own, and come back with the tables.
+    unlike AS (
+        SELECT
+            kind,
+            name,
+            bool_or(NOT is_new) AND count(DISTINCT is_new) = 1 AS is_kept_only
+        FROM objects
+        GROUP BY kind, name
+        HAVING count(*) = 1 OR min(definition) <> max(definition)
+    )
+
+    SELECT
+        string_agg(format('%s %s', kind, name), ', ' ORDER BY kind, name),
+        string_agg(name, ', ' ORDER BY name) FILTER (WHERE kind = 'column' AND is_kept_only)
+    INTO differences, homeless
+    FROM unlike
+    WHERE NOT (is_kept_only AND kind IN ('index', 'trigger'));
+    IF differences IS NOT NULL THEN
+        RAISE EXCEPTION 'the new tables are defined otherwise than the kept ones: %',
+            differences
+            USING ERRCODE = 'datatype_mismatch',
+                DETAIL = 'Kept columns without a place: ' || coalesce(homeless, 'none'),
+                HINT = 'Take the rows over: operations/copy_kept.sql.';
+    END IF;
+
+    -- The constraint sees every committed row, under any isolation and row security.
+    PERFORM set_config('property_v2.work', concat_ws(
+        '; ',
+        string_agg(format('LOCK TABLE property_v2_kept.%I, public.%1$I', n), '; '),
+        string_agg(format('ALTER TABLE public.%I ADD CONSTRAINT no_row CHECK (false)', n), '; '),
+        'DROP TABLE ' || string_agg(format('public.%I', n), ', '),
+        string_agg(format('ALTER TABLE property_v2_kept.%I SET SCHEMA public', n), '; ')
+    ), true)
+    FROM unnest(names) AS n;
+    PERFORM set_config('property_v2.tables', array_agg(oid)::text, true)
+    FROM pg_class
+    WHERE relname = ANY(names || 'users'::name)
+        AND relnamespace IN ('public'::regnamespace, 'property_v2_kept'::regnamespace);
 END;
 $$;
+
+\ir tries.sql
 
 DROP TABLE property_v2_kept.kept;
 

@@ -24,6 +24,10 @@ BEGIN
     ELSIF to_regclass('public.property_translations') IS NULL THEN
         RAISE EXCEPTION 'the six tables are not there'
             USING ERRCODE = 'undefined_table', HINT = 'Apply the migration first: make migrate.';
+    ELSIF NOT pg_try_advisory_lock(hashtext('property_v2 sample data')) THEN
+        RAISE EXCEPTION 'another run of sample-data is at work here'
+            USING ERRCODE = 'object_in_use',
+                HINT = 'Wait for it; how far it is: psql -X -f operations/progress.sql.';
     END IF;
 END;
 $$;

@@ -16,7 +16,7 @@ BEGIN
     IF current_setting('row_security') <> 'off' THEN -- SET LOCAL did nothing
         RAISE EXCEPTION 'this file must run in one transaction'
             USING ERRCODE = 'no_active_sql_transaction',
-                HINT = 'Use make, or psql -X -1 -v ON_ERROR_STOP=1 -f transaction.sql -f FILE.';
+                HINT = 'Use make, or psql -X -1 -v ON_ERROR_STOP=1 -f FILE.';
     END IF;
     IF current_setting('transaction_timeout', true) IS NOT NULL THEN -- PostgreSQL 17 and later
         PERFORM set_config('transaction_timeout', '0', true);

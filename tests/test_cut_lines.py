@@ -17,23 +17,24 @@ import pytest
 from common.database import Unusable, connect
 from local_postgres.server import Server
 
-from .conftest import MIGRATIONS, PROJECT, Database, clone, wait_for
+from .conftest import MIGRATIONS, PROJECT, Database, clone, ended, wait_for
 from .conftest import newest as server  # noqa: F401
-from .test_operations import Operator, checkout, fill  # noqa: F401
+from .test_operations import Operator
 
-# What is stopped, on which template, and what prepares the database
+# What is stopped, and on which template
 SILENT = {
     "apply": ("unmigrated", ("yoyo", "apply", "--batch")),
     "rollback": ("migrated", ("yoyo", "rollback", "--batch")),
     "dry-run": ("unmigrated", ("python", "-m", "validation", "dry-run")),
-    "restore-kept": ("migrated", ("python", "-m", "operations", "restore-kept")),
-    "drop-kept": ("migrated", ("python", "-m", "operations", "drop-kept", "--yes")),
+    "restore-kept": ("filled", ("python", "-m", "operations", "restore-kept")),
+    "drop-kept": ("filled", ("python", "-m", "operations", "drop-kept", "--yes")),
 }
 OURS = "application_name ~ '^0001|_kept.sql$'"
-
-
-def wait_until(database: Database, sql: str, what: str) -> None:
-    wait_for(lambda: database.superuser(f"{sql} AND datname = current_database()"), what)
+HAS_USERS = """
+SELECT 1 FROM pg_locks JOIN pg_stat_activity AS a USING (pid)
+WHERE relation = 'users'::regclass AND mode ~ 'Exclusive' AND a.state LIKE 'idle in%'
+    AND datname = current_database()
+"""
 
 
 def test_the_server_ends_a_session_whose_client_was_stopped_with_the_lock_in_its_hands(server):
@@ -43,30 +44,24 @@ def test_the_server_ends_a_session_whose_client_was_stopped_with_the_lock_in_its
         for name, (template, command) in SILENT.items():
             database = stack.enter_context(clone(server, template))
             if "kept" in name:
-                fill(database)
-                assert database.yoyo("rollback").returncode == 0
-                assert database.yoyo("apply").returncode == 0
+                database.roll_back()
+                database.apply()
             before = database.dump()
-            with database.connect() as blocker, blocker.transaction():
-                blocker.execute("LOCK TABLE users IN ROW EXCLUSIVE MODE")
+            with database.holding():
                 run = database.start(*command, "-d", database.url)
                 stack.callback(run.kill)
                 in_a_try = f"{OURS} AND wait_event IN ('relation', 'PgSleep')"
-                wait_until(database, f"SELECT 1 FROM pg_stat_activity WHERE {in_a_try}", "a try")
+                database.wait_for_session(in_a_try, f"{name} is in a try", run)
                 os.kill(run.pid, signal.SIGSTOP)
-            wait_until(
-                database, "SELECT 1 FROM pg_locks JOIN pg_stat_activity AS a USING (pid) WHERE"
-                " relation = 'users'::regclass AND mode ~ 'Exclusive' AND a.state LIKE 'idle in%'",
-                f"{name} to have its lock",
-            )  # fmt: skip
+            database.wait_for(HAS_USERS, f"{name} has its lock")
             stopped.append((name, database, run, before))
         for name, database, run, before in stopped:
             with database.connect(options="-c statement_timeout=60s") as another:
                 another.execute("UPDATE users SET full_name = full_name")
             os.kill(run.pid, signal.SIGCONT)
-            output, message = run.communicate(timeout=60)
-            assert run.returncode != 0, output
-            assert "idle-in-transaction timeout" in message or "server closed" in message
+            done = ended(run)
+            assert done.returncode != 0, done.stdout
+            assert re.search("idle-in-transaction timeout|server closed", done.stderr)
             assert database.dump() == before, name
 
 
@@ -153,29 +148,42 @@ def test_a_command_whose_server_is_silent_listens_to_signals(tcp, newest, how):
     assert message == "Interrupted. Nothing was changed.\n"
 
 
-# The end of a terminal reaches all that runs in it, the end of a job make alone.
+# The end of a terminal reaches all that runs in it, as Ctrl-C does; the end of a job make alone.
 @pytest.mark.parametrize(
-    ("who", "how"), [("make", "SIGTERM"), ("python", "SIGTERM"), ("python", "SIGHUP")]
+    ("who", "how"),
+    [("all", "SIGINT"), ("make", "SIGTERM"), ("python", "SIGTERM"), ("python", "SIGHUP")],
 )
-def test_a_signal_to_make_or_python_ends_the_rollback_with_them(checkout, migrated, who, how):
+def test_a_signal_ends_the_rollback_and_leaves_no_lock(checkout, migrated, who, how):
     operator = Operator(checkout, migrated)
     before = migrated.dump()
-    with migrated.connect() as blocker, blocker.transaction():
-        blocker.execute("LOCK TABLE users IN ROW EXCLUSIVE MODE")
+    with migrated.holding():
         run = operator.start_make("rollback-test")
-        wait_until(
-            migrated, f"SELECT 1 FROM pg_stat_activity WHERE {OURS}", "the rollback to be at work"
-        )
-        pid = run.pid
-        if who == "python":
-            pid = int(migrated.value("SELECT pid FROM yoyo_lock"))
-        os.kill(pid, getattr(signal, how))
-        _, message = run.communicate(timeout=60)
-        wait_until(
-            migrated, "SELECT 1 FROM pg_database WHERE NOT EXISTS (SELECT FROM pg_stat_activity"
-            f" WHERE {OURS} AND datname = current_database())", "its sessions to end",
-        )  # fmt: skip
-    assert run.returncode != 0
-    assert "Interrupted. make state-test says where things stand." in message
+        migrated.wait_for_session(OURS, "the rollback is at work", run)
+        if who == "all":
+            os.killpg(run.pid, getattr(signal, how))
+        else:
+            python = int(migrated.value("SELECT pid FROM yoyo_lock"))
+            os.kill(python if who == "python" else run.pid, getattr(signal, how))
+        done = ended(run)
+        migrated.wait_until_alone(OURS)
+    assert done.returncode != 0
+    assert "Interrupted. make state-test says where things stand." in done.stderr
     assert migrated.dump() == before
     assert migrated.state()[0] == 0
+
+
+def test_what_ctrl_c_on_a_bare_yoyo_leaves_is_named_with_its_way_out(migrated):
+    """It notices when its statement ends; killed before, it leaves its lock behind."""
+    with migrated.holding():
+        run = migrated.start(*migrated.yoyo_command("rollback"))
+        in_a_try = f"({OURS}) AND wait_event IN ('relation', 'PgSleep')"
+        migrated.wait_for_session(in_a_try, "the rollback is in a try", run)
+        os.kill(run.pid, signal.SIGINT)
+        assert "running now" in migrated.state()[1]["0001_property_v2"]["found"]
+        os.kill(run.pid, signal.SIGKILL)
+        migrated.wait_until_alone(OURS)
+    ended(run)
+    lock = migrated.state()[1]["yoyo lock"]
+    assert lock["found"].startswith(f"left behind by process {run.pid} ")
+    command = lock["what_to_do"].splitlines()[1]
+    assert command == f"yoyo break-lock -d '{migrated.url}'"

@@ -6,7 +6,6 @@ On servers of PostgreSQL 17 and later a trigger notes who logs in, and with whic
 from __future__ import annotations
 
 import re
-import shutil
 import socket
 import threading
 from collections.abc import Iterator
@@ -18,17 +17,9 @@ import pytest
 
 from local_postgres.server import Server
 
-from .conftest import PROJECT, Database, clone
+from .conftest import Database, clone, copy_of_the_project, refused, rows, well
 from .conftest import newest as server  # noqa: F401
-from .test_operations import (  # noqa: F401
-    SECRET,
-    Operator,
-    checkout,
-    command_lines_watched,
-    fill,
-    rows,
-    well,
-)  # fmt: skip
+from .test_operations import SECRET, Operator, command_lines_watched
 
 VISITS = """
 SET ROLE bestays;
@@ -52,8 +43,7 @@ WITHOUT_TLS = """for a; do shift; set -- "$@" "$(echo "$a" | sed s/sslmode=requi
 @pytest.fixture
 def elsewhere(servers) -> Iterator[Database]:
     """Another database, with rows, where every visit leaves a row."""
-    with clone(servers[0], "migrated") as database:
-        fill(database)
+    with clone(servers[0], "filled") as database:
         database.superuser(VISITS)
         yield database
 
@@ -80,13 +70,6 @@ def visits(database: Database) -> dict[str, set[str]]:
     return result
 
 
-def refused(done, *said: str) -> None:
-    assert done.returncode == 2, done.stdout + done.stderr
-    (sentence,) = done.stderr.splitlines()
-    for text in said:
-        assert text in sentence
-
-
 @pytest.fixture
 def operations(checkout):
     """Runs one of our commands in the copy, whose backups are its own."""
@@ -110,7 +93,7 @@ def test_plain_targets_are_for_the_local_database(checkout, elsewhere):
             ("state", "0001_property_v2      applied"), ("monitor", "Tables that a rollback kept"),
             ("sample-data 20", "20 properties"), ("queries", ""), ("export-data", "20 properties"),
             ("backup-db", "backups/bestays-"),
-            ("rollback", "  make migrate && make restore-kept"), ("migrate", "make restore-kept"),
+            ("rollback", "\nmake migrate\nmake restore-kept\n"), ("migrate", "make restore-kept"),
             ("restore-kept", "20 properties"), ("rollback", "Kept"), ("migrate", "Kept"),
             ("drop-kept YES=1", "20 properties"), ("import-data", "from"),
             ("state PGSERVICE=bestays_other", "0001_property_v2      applied"),
@@ -127,26 +110,24 @@ def test_plain_targets_are_for_the_local_database(checkout, elsewhere):
     assert elsewhere.dump() == before
 
 
-def test_a_url_is_not_completed_from_the_shell(operations, migrated, elsewhere, tmp_path):
+def test_a_url_is_not_completed_from_the_shell(operations, filled, elsewhere, tmp_path):
     before = elsewhere.dump()
-    fill(migrated)
-    migrated.superuser(VISITS)
-    url = f"postgresql://bestays@:5432/{migrated.name}?host={migrated.host}"
+    filled.superuser(VISITS)
+    url = f"postgresql://bestays@:5432/{filled.name}?host={filled.host}"
     url += "&options=-c%20property_v2.seen%3Durl"
     shell = leftovers(elsewhere, tmp_path)
     for verb in ("check", "validate", "state", "dry-run", "monitor"):
-        well(migrated.run("python", "-m", "validation", verb, "-d", url, **shell))
+        well(filled.run("python", "-m", "validation", verb, "-d", url, **shell))
     for verb in ("backup-db", "rollback", "migrate", "restore-kept"):
-        well(operations(migrated, verb, url=url, **shell))
-    assert visits(migrated) == {name: {"url"} for name in {*OURS, "yoyo", "psql", "pg_dump"}}
+        well(operations(filled, verb, url=url, **shell))
+    assert visits(filled) == {name: {"url"} for name in {*OURS, "yoyo", "psql", "pg_dump"}}
     assert elsewhere.dump() == before
 
 
-def test_a_service_is_not_completed_from_the_shell(checkout, migrated, elsewhere):
+def test_a_service_is_not_completed_from_the_shell(checkout, filled, elsewhere):
     before = elsewhere.dump()
-    fill(migrated)
-    migrated.superuser(VISITS)
-    operator = Operator(checkout, migrated)
+    filled.superuser(VISITS)
+    operator = Operator(checkout, filled)
     service = Path(operator.environment["PGSERVICEFILE"])
     operator.environment = {**leftovers(elsewhere, checkout), **operator.environment}
     service.write_text(f"{service.read_text()}options=-c property_v2.seen=service\n")
@@ -154,7 +135,7 @@ def test_a_service_is_not_completed_from_the_shell(checkout, migrated, elsewhere
         for verb in ("state", "backup-db", "rollback", "migrate", "restore-kept"):
             well(operator.make(f"{verb}-test"))
     names = OURS | {"yoyo", "psql", "pg_dump"}
-    assert visits(migrated) == {name: {"service"} for name in names}
+    assert visits(filled) == {name: {"service"} for name in names}
     assert elsewhere.dump() == before
     assert any("property_v2.seen=service" in line for line in lines if "pg_dump" in line)
     assert not [line for line in lines if SECRET in line]
@@ -235,8 +216,8 @@ def balancer(folder: Path, *databases: Database) -> Iterator[str]:
         ("migrate", "unmigrated", "No set of psql, pg_dump, pg_restore of PostgreSQL 18"),
         ("backup-db", "migrated", "reaches another database): install the client"),
         ("rollback", "migrated", "yoyo rollback was not run: it reaches another database."),
-        ("restore-kept", "migrated", "Restoring was not run: it reaches another database."),
-        ("drop-kept --yes", "migrated", "Dropping was not run: it reaches another database."),
+        ("restore-kept", "filled", "Restoring was not run: it reaches another database."),
+        ("drop-kept --yes", "filled", "Dropping was not run: it reaches another database."),
         ("sample-data 10", "migrated", "No set of psql"),
     ],
 )
@@ -247,9 +228,8 @@ def test_what_would_reach_another_server_is_not_run(operations, servers, verb, t
         for database in (one, other):
             database.superuser(f"ALTER DATABASE {name} SET property_v2.allow_data_loss = off")
             if "kept" in verb:
-                fill(database)
-                assert database.yoyo("rollback").returncode == 0
-                assert database.yoyo("apply").returncode == 0
+                database.roll_back()
+                database.apply()
         before = one.dump(), other.dump()
         with balancer(Path(folder), one, other) as host:
             done = operations(one, *verb.split(), url=f"postgresql://bestays@/{name}?host={host}")
@@ -283,19 +263,16 @@ class Clients:
         return {line[1] for line in lines if line[0] == name and line[2] != "--version"}
 
 
-def backup(database: Database, cwd: Path, *folders: str, options: str = ""):
+def backup(database: Database, cwd: Path, *folders: str, options: str = "", **environment: str):
     path = ":".join((*folders, database.env()["PATH"], "/bin"))
     command = ("python", "-m", "operations", "backup-db", "-d", database.url + options)
-    return database.run(*command, cwd=cwd, PATH=path)
+    return database.run(*command, cwd=cwd, PATH=path, **environment)
 
 
 @pytest.fixture
 def bare(tmp_path) -> Path:
     """A copy of the project without the bundled programs."""
-    for name in ("operations", "validation", "migrations"):
-        shutil.copytree(PROJECT / name, tmp_path / name)
-    shutil.copy(PROJECT / "yoyo.ini", tmp_path)
-    return tmp_path
+    return copy_of_the_project(tmp_path / "bare", "local_postgres")
 
 
 @pytest.mark.parametrize(
@@ -343,40 +320,50 @@ def test_a_client_without_tls_is_not_taken_for_tls(
     assert re.search("pg_dump .*sslmode=require", clients.log.read_text())
 
 
+def test_secrets_reach_the_programs_and_no_command_line(filled, bare):
+    """What they print is read, so it is in English, too."""
+    clients = Clients(bare)
+    seen = f'grep -q "sslpassword={SECRET}" "$PGSERVICEFILE" && [ "$LC_ALL$LC_MESSAGES" = C ]'
+    fit = clients.add("fit", filled.server, f'[ "$1" = --version ] || {{ {seen}; }} || exit 1\n')
+    well(backup(filled, bare, fit, options=f"&sslpassword={SECRET}", LC_ALL="de_DE.UTF-8"))
+    assert clients.called("fit") == set(PROGRAMS)
+    assert SECRET not in clients.log.read_text()  # with what arguments they were called
+
+
 @pytest.mark.parametrize("named", ["service", "url"])
-def test_ways_out_can_be_pasted(checkout, migrated, named):
-    fill(migrated)
-    before = rows(migrated)
-    operator = Operator(checkout, migrated)
-    path = f"{checkout / 'bin'}:{PROJECT / '.venv/bin'}"
-    url = f"postgresql://bestays:{SECRET}@/{migrated.name}?host={migrated.host}"
+def test_ways_out_can_be_pasted(checkout, filled, named):
+    before = rows(filled)
+    operator = Operator(checkout, filled)
+    url = f"postgresql://bestays:{SECRET}@/{filled.name}?host={filled.host}"
     url += f"&password={SECRET}&sslpassword={SECRET}"
     ours = "make {}-test" if named == "service" else "python -m operations {} -d '{}'"
 
-    def paste(line: str):
-        done = migrated.run("sh", "-c", line, cwd=checkout, PATH=path, **operator.environment)
+    def paste(line: str) -> list[str]:
+        there = {"cwd": checkout, "PATH": operator.path, **operator.environment}
+        done = filled.run("sh", "-c", line, **there)
         well(done)
         assert SECRET not in done.stdout + done.stderr
-        return done.stdout
+        return done.stdout.splitlines()
 
-    (way_out,) = re.findall("(?m)^  (.* && [^;\n]*)", paste(ours.format("rollback", url)))
-    back = (ours.format(verb, migrated.url) for verb in ("migrate", "restore-kept"))
-    assert way_out == " && ".join(back)
-    paste(way_out)
-    assert rows(migrated) == before
+    lines = paste(ours.format("rollback", url))
+    verbs = ("migrate", "restore-kept", "drop-kept")
+    *back, last = (ours.format(verb, filled.url) for verb in verbs)
+    assert lines[-4:] == [*back, "Or, to give them up:", last]
+    for line in back:
+        paste(line)
+    assert rows(filled) == before
 
 
 @pytest.mark.parametrize("verb", ["sample-data 10", "import-data", "restore-kept", "rollback"])
-def test_a_hint_of_the_database_is_about_that_database(operations, migrated, verb):
-    fill(migrated)
-    migrated.superuser(f"ALTER DATABASE {migrated.name} SET property_v2.allow_data_loss = on")
+def test_a_hint_of_the_database_is_about_that_database(operations, filled, verb):
+    filled.superuser(f"ALTER DATABASE {filled.name} SET property_v2.allow_data_loss = on")
     if verb == "import-data":
-        well(operations(migrated, "export-data"))
-    well(operations(migrated, "rollback"))
+        well(operations(filled, "export-data"))
+    well(operations(filled, "rollback"))
     if verb == "rollback":
-        well(operations(migrated, "migrate"))
-        migrated.execute("INSERT INTO amenities (id, category) VALUES ('new', 'area')")
-    done = operations(migrated, *verb.split())
+        well(operations(filled, "migrate"))
+        filled.execute("INSERT INTO amenities (id, category) VALUES ('new', 'area')")
+    done = operations(filled, *verb.split())
     way_out = "drop-kept" if verb == "rollback" else "migrate"
-    refused(done, f"python -m operations {way_out} -d '{migrated.url}'")
+    refused(done, f"python -m operations {way_out} -d '{filled.url}'")
     assert "make" not in done.stderr

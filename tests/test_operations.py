@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import contextlib
 import os
+import re
 import shutil
 import stat
 import threading
@@ -16,26 +17,12 @@ from pathlib import Path
 
 import pytest
 
-from .conftest import PROJECT, TABLES, Database, clone
+from .conftest import PROJECT, Database, behind, clone, ended, fill, refused, rows, wait_for, well
 from .conftest import newest as server  # noqa: F401
 
 SECRET = "not-to-be-seen-in-any-command-line"
-TOOLS = ("make", "sh", "sed", "awk", "uname", "dirname", "basename")
 ENVIRONMENTS = ("staging", "production")
-EVERY_ROW = "SELECT md5(string_agg(t::text, E'\\n' ORDER BY t.id::text COLLATE \"C\")) FROM {} AS t"
-
-
-@pytest.fixture(scope="module")
-def checkout(tmp_path_factory) -> Path:
-    """A copy of the project with the installed environment, and a folder `bin` for the PATH."""
-    folder = tmp_path_factory.mktemp("a checkout") / "project"
-    kept_out = shutil.ignore_patterns(".git", ".venv", "data", "backups", "__pycache__")
-    shutil.copytree(PROJECT, folder, ignore=kept_out)
-    (folder / ".venv").symlink_to(PROJECT / ".venv")
-    (folder / "bin").mkdir()
-    for tool in TOOLS:
-        (folder / "bin" / tool).symlink_to(shutil.which(tool))
-    return folder
+ALLOWED = "-c property_v2.allow_data_loss=on"
 
 
 class Operator:
@@ -49,18 +36,15 @@ class Operator:
             f"password={SECRET}\n"
         )
         self.environment = {"PGSERVICEFILE": str(services)}
+        self.path = f"{checkout / 'bin'}:{PROJECT / '.venv/bin'}"
 
     def make(self, *arguments: str):
-        path = f"{self.checkout / 'bin'}:{PROJECT / '.venv/bin'}"
-        return self.database.run(
-            "make", *arguments, cwd=self.checkout, PATH=path, **self.environment
-        )
+        there = {"cwd": self.checkout, "PATH": self.path, **self.environment}
+        return self.database.run("make", *arguments, **there)
 
     def start_make(self, *arguments: str):
-        path = f"{self.checkout / 'bin'}:{PROJECT / '.venv/bin'}"
-        return self.database.start(
-            "make", "-C", str(self.checkout), *arguments, PATH=path, **self.environment
-        )
+        there = {"cwd": self.checkout, "PATH": self.path, **self.environment}
+        return self.database.start("make", *arguments, **there)
 
     def run(self, *arguments: str, **environment: str):
         return self.database.run(
@@ -68,31 +52,19 @@ class Operator:
             cwd=self.checkout, PGSERVICE=self.name, **self.environment, **environment,
         )  # fmt: skip
 
+    def start(self, *arguments: str):
+        """By the URL of the database, where run() goes by its service."""
+        command = self.database.our_command("operations", *arguments)
+        return self.database.start(*command, cwd=self.checkout)
+
     def backups(self, pattern: str = "*") -> list[Path]:
         return sorted((self.checkout / "backups").glob(f"{self.name}-{pattern}"))
 
 
 @pytest.fixture
-def operator(checkout, migrated) -> Iterator[Operator]:
-    yield Operator(checkout, migrated)
+def operator(checkout, migrated) -> Operator:
     shutil.rmtree(checkout / "backups", ignore_errors=True)
-
-
-def fill(database: Database) -> None:
-    done = database.psql("-q", "-1", "-v", "ON_ERROR_STOP=1", "-f", "tests/nasty_rows.sql")
-    assert done.returncode == 0, done.stderr
-
-
-def rows(database: Database, schema: str = "public") -> dict[str, tuple[int, str]]:
-    """Of every table, how many rows it holds and a checksum over all of their columns."""
-    checksum = EVERY_ROW.replace("md5", "count(*), md5")
-    return {t: database.execute(checksum.format(f"{schema}.{t}"))[0] for t in TABLES}
-
-
-def well(done, *expected: str) -> None:
-    assert done.returncode == 0, done.stdout + done.stderr
-    for text in expected:
-        assert text in done.stdout
+    return Operator(checkout, migrated)
 
 
 @contextmanager
@@ -158,40 +130,17 @@ def test_a_second_migrate_says_that_nothing_is_left(operator):
     assert not operator.backups()
 
 
-def test_a_full_backup_restores(operator, server):
-    fill(operator.database)
-    before = rows(operator.database)
-    well(operator.run("backup-db"))
-    (backup,) = operator.backups("*.dump")
-    with clone(server, "template0") as restored:
-        restored.superuser("CREATE EXTENSION vector")
-        done = restored.run(
-            server.program("pg_restore"), "-h", restored.host, "-U", "postgres", "-d",
-            restored.name, "--no-comments", str(backup),
-        )  # fmt: skip
-        assert "errors ignored on restore: 1" in done.stderr or not done.returncode
-        assert rows(restored) == before
-
-
 def test_migrate_stops_at_the_first_that_fails(checkout, unmigrated):
     operator = Operator(checkout, unmigrated)
+    backups = operator.backups()
     unmigrated.execute("CREATE TABLE policies (id integer)")
     before = unmigrated.dump()
     done = operator.run("migrate")
     assert done.returncode == 1
     assert "table policies of bestays is in the way" in done.stdout
     assert "Where things stand\n  fail  0001_property_v2      partly there" in done.stdout
-    assert "Backup" not in done.stdout and not operator.backups()
+    assert "Backup" not in done.stdout and operator.backups() == backups
     assert unmigrated.dump() == before
-
-
-def test_an_older_program_on_the_path_is_passed_over(operator):
-    old = operator.checkout / "old"
-    old.mkdir(exist_ok=True)
-    for name in ("pg_dump", "pg_restore"):
-        (old / name).write_text(f"#!/bin/sh\necho '{name} (PostgreSQL) 15.18'; exit 1\n")
-        (old / name).chmod(0o755)
-    well(operator.run("backup-db", PATH=f"{old}:{PROJECT / '.venv/bin'}"), "kB in")
 
 
 def test_a_small_idle_session_timeout_breaks_nothing(operator):
@@ -200,23 +149,19 @@ def test_a_small_idle_session_timeout_breaks_nothing(operator):
     for limit in ("idle_session_timeout", "idle_in_transaction_session_timeout"):
         database.superuser(f"ALTER DATABASE {database.name} SET {limit} = '50ms'")
     before = rows(database)
-    well(operator.run("export-data"))
-    well(operator.run("rollback"))
-    well(operator.run("drop-kept", "--yes"))
-    well(operator.run("migrate"))
-    well(operator.run("import-data"))
-    well(operator.run("rollback"))
-    well(operator.run("migrate"))
-    well(operator.run("restore-kept"))
+    for verb in ("export-data", "rollback", "drop-kept --yes", "migrate", "import-data", "rollback",
+                 "migrate", "restore-kept"):  # fmt: skip
+        well(operator.run(*verb.split()))
     assert rows(database) == before
 
 
-def test_state_names_the_way_out_on_that_service(operator):
+def test_ways_out_stand_on_lines_of_their_own_and_name_the_service(operator):
     operator.database.execute("DELETE FROM _yoyo_migration")
     done = operator.run("migrate")
     assert done.returncode == 1
-    mark = "yoyo mark -m 0001_property_v2 -d 'postgresql://?service=bestays_test'"
-    assert f"make validate-test; when that passes: {mark}" in done.stdout
+    lines = [line.strip() for line in done.stdout.splitlines()]
+    assert "make validate-test" in lines
+    assert "yoyo mark -m 0001_property_v2 -d 'postgresql://?service=bestays_test'" in lines
 
 
 def test_a_service_that_is_missing_is_one_sentence(operator):
@@ -226,3 +171,34 @@ def test_a_service_that_is_missing_is_one_sentence(operator):
         said, by_make = done.stderr.splitlines()
         assert said.startswith('Cannot connect (definition of service "bestays_nowhere" not found')
         assert "~/.pg_service.conf" in said and by_make.startswith("make")
+
+
+def test_of_two_runs_of_sample_data_the_second_is_refused(operator):
+    database = operator.database
+    database.superuser(f"ALTER DATABASE {database.name} SET property_v2.allow_data_loss = on")
+    with database.holding("LOCK TABLE properties") as pid:
+        first = operator.start("sample-data", "20")
+        database.wait_for_session(behind(pid), "the first waits for the tables", first)
+        refused(operator.run("sample-data", "30"), "another run of sample-data is at work here")
+    well(ended(first), "20 properties")
+    assert database.value("SELECT count(*) FROM properties") == 20
+
+
+def test_progress_is_in_percent_of_the_rows_known_beforehand(operator):
+    """As the terminal shows it, seen from the session that knows, while rows come."""
+    database = operator.database
+    progress = (PROJECT / "operations" / "progress.sql").read_text()
+    with database.connect() as copying, database.connect() as seeing:
+        seeing.execute("""SET property_v2.row_counts = '{"amenities": 20000}'""")
+
+        def shown() -> str:
+            cursor = seeing.execute(progress)
+            cursor.nextset()
+            return " ".join(line for (line,) in cursor)
+
+        with copying.cursor().copy("COPY amenities (id, category) FROM STDIN") as copy:
+            for n in range(5000):  # more than fits into the buffers of the line
+                copy.write_row((f"{n:0100}", "area"))
+            line = wait_for(lambda: re.match(r"amenities, ([\d,]+) of (.*)", shown()), "progress")
+    percent = 100 * int(line[1].replace(",", "")) // 20000
+    assert line[2] == f"20,000 rows, {percent}%"

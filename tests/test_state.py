@@ -6,19 +6,22 @@ import json
 import os
 import random
 import re
+import shlex
 import shutil
 import signal
-import subprocess
-import sys
 import time
 from contextlib import contextmanager
 
 import pytest
 
-from .conftest import PROJECT, Database, clone
+from development.renew import checksums
+
+from .conftest import PROJECT, Database, behind, clone, ended, wait_for, well
+from .conftest import newest as server  # noqa: F401
 
 MIGRATION = "0001_property_v2"
 NAMED = ("not applied", "applied", "committed but not marked")
+BOOKKEEPING = "query LIKE '%yoyo%' AND state = 'idle'"
 
 
 def state(database: Database) -> dict[str, dict]:
@@ -28,52 +31,53 @@ def state(database: Database) -> dict[str, dict]:
     return results
 
 
+def found(database: Database) -> str:
+    return state(database)[MIGRATION]["found"]
+
+
 def settled(database: Database) -> dict[str, dict]:
     """The verdicts as soon as no backend of a killed run is at work any more."""
-    for _ in range(100):
+
+    def none_at_work() -> dict:
         verdicts = state(database)
-        if all("running now" not in r["found"] and "held by" not in r["found"]
-               for r in verdicts.values()):  # fmt: skip
-            return verdicts
-        time.sleep(0.1)
-    raise AssertionError(f"still running: {verdicts}")
+        at_work = [r for r in verdicts.values() if re.search("running now|held by", r["found"])]
+        return {} if at_work else verdicts
+
+    return wait_for(none_at_work, "nobody is at work")
 
 
 def follow_the_way_out(database: Database) -> None:
-    """Does what state advises until nothing is left to do."""
+    """Runs the commands that state prints, as a shell takes them, until nothing is left to do."""
     for _ in range(5):
         verdicts = settled(database)
         advice = [r["what_to_do"] for r in verdicts.values() if r["status"] != "pass"]
         if not advice:
             return
         # The lock first: it stops every other command.
-        command = next((a for a in advice if "yoyo break-lock" in a), advice[0])
-        if "Prove it" in command:
-            assert database.validation("validate").returncode == 0
-        run = re.search(r"yoyo ([a-z-]+( -m \w+)?) -d |(operations migrate) -d ", command)
-        assert database.yoyo(*(run[1] or "apply").split()).returncode == 0, command
+        lines = next((a for a in advice if "yoyo break-lock" in a), advice[0]).splitlines()
+        commands = [shlex.split(line) for line in lines if " -d " in line]
+        assert commands, lines
+        for command in commands:
+            well(database.run(*command, *["--batch"] * (command[0] == "yoyo")))
     raise AssertionError(f"no way out: {verdicts}")
 
 
 @contextmanager
 def waiting_for_users(database: Database, command: str):
     """A run of yoyo that waits for its lock on users as long as the block lasts."""
-    with database.connect() as blocker, blocker.transaction():
-        blocker.execute("LOCK TABLE users IN ROW EXCLUSIVE MODE")
+    with database.holding():
         run = database.start(*database.yoyo_command(command))
-        at_work = f"SELECT 1 FROM pg_stat_activity WHERE application_name LIKE '{MIGRATION}%'"
-        while not database.execute(at_work):
-            assert run.poll() is None, run.stderr.read()
-            time.sleep(0.05)
+        at_work = f"application_name LIKE '{MIGRATION}%'"
+        database.wait_for_session(at_work, f"{command} is at work", run)
         yield run
 
 
 def test_not_applied(unmigrated):
-    assert state(unmigrated)[MIGRATION]["found"] == "not applied"
+    assert found(unmigrated) == "not applied"
     follow_the_way_out(unmigrated)
-    assert state(unmigrated)[MIGRATION]["found"] == "applied"
+    assert found(unmigrated) == "applied"
     done = unmigrated.validation("state")
-    assert done.returncode == 0
+    well(done)
     assert done.stdout.splitlines() == [
         f"  pass  {MIGRATION:<20}  applied",
         f"  pass  {'yoyo lock':<20}  free",
@@ -90,77 +94,105 @@ def test_running_now(server, command):
             assert f"held by process {run.pid} " in verdicts["yoyo lock"]["found"]
             done = database.validation("check")
             assert done.returncode == 1 and "running now" in done.stdout
-        assert run.wait() == 0
+        well(ended(run))
 
 
-def kill_bookkeeping(database: Database) -> None:
-    """Ends yoyo's first connection, which marks the migration after its commit."""
-    ended = database.superuser(
-        "SELECT pg_terminate_backend(pid) FROM pg_stat_activity"
-        " WHERE datname = current_database() AND query LIKE '%yoyo%' AND state = 'idle'"
-    )
-    assert ended == [(True,)]
+def test_the_lock_is_held_by_who_is_at_work_and_by_nobody_who_idles(migrated):
+    """yoyo at its tables; not a session whose last statement was about them, however long ago."""
+    migrated.execute("INSERT INTO yoyo_lock (ctime, pid) VALUES (now(), 4711)")
+    with migrated.connect(application_name="application") as idle:
+        idle.execute('SELECT * FROM "_yoyo_migration", "yoyo_lock"')
+        lock = state(migrated)["yoyo lock"]
+        assert lock["found"].startswith("left behind by process 4711 ")
+        with migrated.holding("LOCK TABLE _yoyo_migration IN SHARE MODE", "postgres") as pid:
+            mark = """INSERT INTO "_yoyo_migration" VALUES ('x', 'x', localtimestamp)"""
+            marking = migrated.start(*migrated.psql_command("-c", mark))
+            at_work = migrated.wait_for_session(behind(pid), "it marks a migration", marking)
+            lock = state(migrated)["yoyo lock"]
+            assert lock["found"].startswith("held by process 4711 ")
+            assert f": pid {at_work} of bestays" in lock["found"]
+        well(ended(marking))
+        follow_the_way_out(migrated)
 
 
 def test_committed_but_not_marked(unmigrated):
     with waiting_for_users(unmigrated, "apply") as run:
-        kill_bookkeeping(unmigrated)
-    assert run.wait() != 0
-    verdicts = settled(unmigrated)
-    assert "committed but not marked" in verdicts[MIGRATION]["found"]
-    assert "validate" in verdicts[MIGRATION]["what_to_do"]
-    assert f"yoyo mark -m {MIGRATION}" in verdicts[MIGRATION]["what_to_do"]
+        assert unmigrated.terminate(BOOKKEEPING) == 1  # it marks the migration after its commit
+    assert ended(run).returncode != 0
+    verdict = settled(unmigrated)[MIGRATION]
+    assert "committed but not marked" in verdict["found"]
+    lines = verdict["what_to_do"].splitlines()
+    assert lines[1].startswith("python -m validation validate -d ")
+    assert lines[3].startswith(f"yoyo mark -m {MIGRATION} -d ")
     done = unmigrated.validation("check")
     assert done.returncode == 1 and "committed but not marked" in done.stdout
     follow_the_way_out(unmigrated)
-    assert state(unmigrated)[MIGRATION]["found"] == "applied"
+    assert found(unmigrated) == "applied"
 
 
 def test_marked_but_one_object_missing(migrated):
     migrated.execute("DROP INDEX idx_properties_tags")
-    verdict = state(migrated)[MIGRATION]
-    assert verdict["found"] == "marked but objects missing: index idx_properties_tags"
-    done = migrated.validation("validate", "--format", "json")
-    (finding,) = [
-        r for r in json.loads(done.stdout)["results"]
-        if r["status"] == "fail" and r["check"] == "indexes"
-    ]  # fmt: skip
+    assert found(migrated) == "marked but objects missing: index idx_properties_tags"
+    results = json.loads(migrated.validation("validate", "--format", "json").stdout)["results"]
+    (finding,) = [r for r in results if r["status"] == "fail" and r["check"] == "indexes"]
     migrated.execute(finding["what_to_do"])
-    assert state(migrated)[MIGRATION]["found"] == "applied"
+    assert found(migrated) == "applied"
 
 
 def test_marked_but_a_table_missing_can_be_rolled_back(migrated):
     migrated.execute("DROP TABLE property_translations")
-    assert "marked but objects missing: " in state(migrated)[MIGRATION]["found"]
-    assert migrated.yoyo("rollback").returncode == 0
-    assert state(migrated)[MIGRATION]["found"] == "not applied"
+    assert "marked but objects missing: " in found(migrated)
+    migrated.roll_back()
+    assert found(migrated) == "not applied"
     assert not migrated.tables()
 
 
 def test_partly_there(unmigrated):
     unmigrated.superuser("CREATE TABLE policies (id integer); CREATE VIEW amenities AS SELECT 1")
-    verdict = state(unmigrated)[MIGRATION]
-    assert "partly there: 2 of its 32 objects" in verdict["found"]
-    assert "view amenities of postgres, table policies of postgres" in verdict["found"]
+    assert "partly there: 2 of its 32 objects" in found(unmigrated)
+    assert "view amenities of postgres, table policies of postgres" in found(unmigrated)
+
+
+def test_marks_of_an_application_are_its_own_in_either_order(server, tmp_path):
+    """It uses yoyo with the same table, and numbers like ours. Both go in and come back."""
+    for name in ("0001_accounts", "0002_teams"):
+        (tmp_path / f"{name}.sql").write_text(f"CREATE TABLE {name[5:]} (id integer);\n")
+        (tmp_path / f"{name}.rollback.sql").write_text(f"DROP TABLE {name[5:]};\n")
+    theirs = str(tmp_path)
+    for order in (("theirs", "ours"), ("ours", "theirs")):
+        with clone(server, "unmigrated") as database:
+            for way in ("apply", "rollback"):
+                for who in order:
+                    everything = (theirs, "--all") if way == "rollback" else (theirs,)
+                    well(database.yoyo(way, *everything * (who == "theirs")))
+                    verdicts = state(database)
+                    assert verdicts.keys() == {MIGRATION, "yoyo lock"}
+                    if who == "ours":
+                        applied = "applied" if way == "apply" else "not applied"
+                        assert verdicts[MIGRATION]["found"] == applied
 
 
 def test_marked_by_a_newer_checkout(migrated):
-    migrated.execute(
-        "INSERT INTO _yoyo_migration VALUES ('x', '0002_later', now() AT TIME ZONE 'UTC')"
-    )
-    assert "marked but unknown here" in state(migrated)["0002_later"]["found"]
+    later = "0002_property_v2_later"
+    migrated.execute(f"INSERT INTO _yoyo_migration VALUES ('x', '{later}', localtimestamp)")
+    assert "marked but unknown here" in state(migrated)[later]["found"]
+
+
+def test_every_migration_is_known_as_ours_by_its_name():
+    for path in PROJECT.glob("migrations/*.sql"):
+        assert re.match(r"\d{4}_property_v2(_[a-z0-9_]+)?\.", path.name), path.name
 
 
 @pytest.fixture
 def checkout(tmp_path):
-    for name in ("validation", "migrations"):
+    for name in ("common", "validation", "migrations"):
         shutil.copytree(PROJECT / name, tmp_path / name)
     shutil.copy(PROJECT / "yoyo.ini", tmp_path)
     return tmp_path
 
 
 @pytest.mark.parametrize(
-    ("name", "change", "found", "what_to_do"),
+    ("name", "change", "said", "what_to_do"),
     [
         (f"{MIGRATION}.sql", "edit", "file changed", "git restore"),
         (f"{MIGRATION}.rollback.sql", "edit", "file changed", "git restore"),
@@ -168,36 +200,63 @@ def checkout(tmp_path):
         ("SHA256SUMS", "delete", "file changed", "make renew"),
     ],
 )
-def test_files(checkout, migrated, name, change, found, what_to_do):
+def test_files(checkout, migrated, name, change, said, what_to_do):
     file = checkout / "migrations" / name
     file.write_text(file.read_text() + "-- x\n") if change == "edit" else file.unlink()
-    done = subprocess.run(
-        [sys.executable, "-m", "validation", "state", "-d", migrated.url],
-        cwd=checkout, env=migrated.env(), capture_output=True, text=True,
-    )  # fmt: skip
+    done = migrated.validation("state", cwd=checkout)
     assert done.returncode == 1
-    assert found in done.stdout and what_to_do in done.stdout
+    assert said in done.stdout and what_to_do in done.stdout
 
 
 def test_no_migrations_is_said(checkout, migrated):
     shutil.rmtree(checkout / "migrations")
-    done = subprocess.run(
-        [sys.executable, "-m", "validation", "state", "-d", migrated.url],
-        cwd=checkout, env=migrated.env(), capture_output=True, text=True,
-    )  # fmt: skip
+    done = migrated.validation("state", cwd=checkout)
     assert done.returncode == 2
     assert "There are no migrations in" in done.stderr
 
 
-def test_killed_at_25_random_moments(unmigrated):
-    """On both versions, so 50; each time the state is named and its way out leads to exit 0."""
+def test_an_index_whose_build_was_interrupted_is_dropped_and_built_again(checkout, migrated):
+    migrated.execute(
+        "INSERT INTO properties (title, description, transaction_type, property_type, rent_price)"
+        " SELECT 'twice', '', 'rent', 'villa', 1 FROM generate_series(1, 2)"
+    )
+    name, statement = "0002_property_v2_by_title", "INDEX CONCURRENTLY by_title ON properties"
+    up = f"-- depends: {MIGRATION}\n-- transactional: false\nCREATE UNIQUE {statement} (title);\n"
+    (checkout / "migrations" / f"{name}.sql").write_text(up)
+    (checkout / "migrations" / f"{name}.rollback.sql").write_text("DROP INDEX by_title;\n")
+    (checkout / "migrations" / "SHA256SUMS").write_text(checksums(checkout / "migrations"))
+    expected = checkout / "validation" / "validate" / "10_objects.sql"
+    row = f"    VALUES\n    ('{name}', NULL, 'index', 'by_title', 'as its file says'),\n"
+    expected.write_text(expected.read_text().replace("    VALUES\n", row, 1))
+    assert migrated.run(*migrated.yoyo_command("apply"), cwd=checkout).returncode == 1
+    done = migrated.validation("state", "--format", "json", cwd=checkout)
+    (verdict,) = [r for r in json.loads(done.stdout)["results"] if r["check"] == name]
+    assert verdict["found"].startswith("index half built: invalid index by_title of bestays")
+    _, drop, again = verdict["what_to_do"].splitlines()
+    migrated.execute("DELETE FROM properties")
+    migrated.execute(drop)
+    assert again.startswith("python -m operations migrate -d ")
+    well(migrated.run(*migrated.yoyo_command("apply"), cwd=checkout))
+    well(migrated.validation("state", cwd=checkout))
+
+
+def test_a_dba_can_paste_what_it_reads(migrated):
+    done = migrated.psql("-q", "-At", "-f", "validation/state.sql")
+    well(done)
+    assert json.loads(done.stdout) == {
+        "marks": [MIGRATION], "lock": None, "sessions": [], "kept": None,
+    }  # fmt: skip
+
+
+def test_killed_at_random_moments(unmigrated):
+    """Twelve times; each time the state is named and its way out leads to exit 0."""
     struck = set()
-    for _ in range(25):
+    for _ in range(12):
         run = unmigrated.start(*unmigrated.yoyo_command("apply"))
         time.sleep(random.uniform(0.2, 0.5))
         os.kill(run.pid, random.choice([signal.SIGKILL, signal.SIGINT, signal.SIGTERM]))
-        run.communicate()
+        ended(run)
         struck.add(settled(unmigrated)[MIGRATION]["found"])
         follow_the_way_out(unmigrated)
-        assert unmigrated.yoyo("rollback").returncode == 0
+        unmigrated.roll_back()
     assert all(s.split(":")[0] in NAMED for s in struck), struck

@@ -6,19 +6,18 @@ Beside the migrations: their files, yoyo's lock, and the tables that a rollback 
 from __future__ import annotations
 
 import hashlib
-from dataclasses import dataclass, field
+import json
+from dataclasses import dataclass
 from pathlib import Path
 
-import psycopg2
 from psycopg2 import sql
-from psycopg2.extras import NamedTupleCursor
 from yoyo import read_migrations
 
-from common.database import PROJECT, Connection, Unusable, migration_table, settings
+from common.database import PROJECT, Connection, Unusable, settings
 from common.report import Result
 
 from . import expectation
-from .checks import HERE
+from .checks import HERE, rows
 
 # Verdicts that others act upon
 NOT_APPLIED = "not applied"
@@ -26,10 +25,12 @@ APPLIED = "applied"
 NOT_MARKED = "committed but not marked"
 OBJECTS_MISSING = "marked but objects missing"
 PARTLY_THERE = "partly there"
+HALF_BUILT = "index half built"
 RUNNING = "running now"
 UNKNOWN = "marked but unknown here"
 LEFT_BEHIND = "left behind"
 
+STATUS = {APPLIED: "pass", NOT_APPLIED: "warn"}
 CHECKSUMS = "SHA256SUMS"
 KEPT_SCHEMA = "property_v2_kept"
 
@@ -39,6 +40,7 @@ class State(Result):
     """The verdict on one migration, on its files, on yoyo's lock or on kept tables.
 
     Attributes:
+        what_to_do: each command on a line of its own, to be pasted.
         objects: what the migration makes: kind and name, and kind and owner of what has that name.
         path: its file; None where there is none.
     """
@@ -50,17 +52,15 @@ class State(Result):
 
 @dataclass
 class Kept:
-    """Tables that a rollback set aside.
+    """Tables that a rollback of a migration set aside, since when, and their rows by table.
 
-    Attributes:
-        since: when, with the time zone of the session; "?" where this role may not see it.
-        counts: rows by table; None where this role may not see them.
-        publications: those that still name a kept table.
+    Unknown, where this role may not see it, are a time as "?" and a number of rows as None.
     """
 
+    migration: str
     since: str
     counts: dict[str, int | None]
-    publications: list[str] = field(default_factory=list)
+    publications: list[str]
 
     def __str__(self) -> str:
         return f"{listed(self.counts)} since {self.since}"
@@ -70,50 +70,29 @@ def states(connection: Connection) -> list[State]:
     """One verdict per migration of the folder, per fault of a file, for the lock, and what is kept.
 
     Raises:
-        Unusable: there are no migrations in the folder that yoyo.ini names.
+        Unusable: there are no migrations in the folder that yoyo.ini names, or this is a worker.
     """
-    paths = files()
-    with connection.cursor(cursor_factory=NamedTupleCursor) as cursor:
-        marks = {row.migration_id for row in _select(cursor, migration_table())}
-        locks = _select(cursor, "yoyo_lock")
-        cursor.execute((HERE / "sessions.sql").read_text(encoding="utf-8"))
-        sessions = cursor.fetchall()
-    result, objects = [], expectation.objects(connection)
+    connection.on_a_cluster("state")
+    paths, facts, objects = files(), _facts(connection), expectation.objects(connection)
+    result = []
     for migration, path in paths.items():
         made = tuple(objects.get(migration, ()))
         names = (migration, f"{migration}.rollback")
-        session = next((s for s in sessions if s.application_name in names), None)
-        verdict = _migration(connection, migration, made, migration in marks, session)
-        result.append(State(migration, *verdict, made, path))
-    for migration in sorted(marks - paths.keys()):
+        session = next((s for s in facts["sessions"] if s["name"] in names), None)
+        verdict, detail, way_out = _verdict(migration, made, migration in facts["marks"], session)
+        found = f"{verdict}: {detail}" if detail else verdict
+        status = STATUS.get(verdict, "fail")
+        result.append(State(migration, status, found, way_out, verdict, made, path))
+    for migration in sorted(set(facts["marks"]) - paths.keys()):
         way_out = "Update this checkout: the database is ahead of it."
         found = f"{UNKNOWN}: there is no such file"
         result.append(State(migration, "fail", found, way_out, UNKNOWN))
-    of_yoyo = [s for s in sessions if not s.application_name.endswith("_kept.sql")]
-    result += [_lock(connection, lock, of_yoyo) for lock in locks[:1]] or [
-        State("yoyo lock", "pass", "free", None, "free")
-    ]
-    moving = next((s for s in sessions if s.application_name.endswith("_kept.sql")), None)
-    if moving:
-        way_out = f"Wait for it; to stop it: SELECT pg_terminate_backend({moving.pid});"
-        result.append(State("kept tables", "fail", f"{RUNNING}: {moving.who}", way_out, RUNNING))
-    elif found := kept(connection):
-        new = row_counts(connection, found.counts)
-        way_out = f"to give them up: {connection.ours('drop-kept')}"
-        if any(new.values()):
-            way_out = f"The new ones hold {listed(new)}. Look at both; {way_out}"
-        elif not all(s.verdict == APPLIED for s in result if s.path):
-            back = f"{connection.ours('migrate')} && {connection.ours('restore-kept')}"
-            way_out = f"{back}; {way_out}"
-        else:
-            way_out = f"{connection.ours('restore-kept')}; {way_out}"
-        result.append(State("kept tables", "warn", str(found), way_out))
-        for publication in found.publications:
-            way_out = f"ALTER PUBLICATION {publication} DROP TABLE …, or move them there too."
-            said = f"publication {publication}: a change of a kept row stops the subscriber"
-            result.append(State("kept tables", "warn", said, way_out))
+    result += [_lock(**facts), *_kept(connection, facts, result)]
+    result += [fault for item in paths.items() for fault in _faults(*item)]
+    for state in result:
+        state.what_to_do = connection.here(state.what_to_do)
     connection.rollback()
-    return result + [fault for item in paths.items() for fault in _faults(*item)]
+    return result
 
 
 def files() -> dict[str, Path]:
@@ -140,124 +119,145 @@ def listed(counts: dict[str, int | None]) -> str:
     return ", ".join(f"{count} {table}" for count, table in zip(seen, counts))
 
 
-def kept(connection: Connection) -> Kept | None:
+def kept(connection: Connection, facts: dict | None = None) -> Kept | None:
     """What a rollback kept here, None when nothing is kept."""
-    with connection.cursor() as cursor:
-        cursor.execute(
-            "SELECT relname, array(SELECT quote_ident(pubname)::text FROM pg_publication_tables"
-            f" WHERE schemaname = '{KEPT_SCHEMA}' AND tablename = relname) FROM pg_class"
-            f" WHERE relnamespace = to_regnamespace('{KEPT_SCHEMA}') AND relkind IN ('r', 'p')"
-            " AND relname <> 'kept' ORDER BY relname"
-        )
-        published = dict(cursor)
-        if not published:
-            return None
-        since = _value(cursor, "SELECT date_trunc('second', since)::text FROM {}", "kept")
-        counts = row_counts(connection, published, KEPT_SCHEMA)
-        return Kept(since or "?", counts, sorted({p for ps in published.values() for p in ps}))
+    if not (found := (facts or _facts(connection))["kept"]):
+        return None
+    counts = row_counts(connection, found["tables"], KEPT_SCHEMA)
+    connection.rollback()
+    migration, since = found.get("migration") or next(iter(files())), found.get("since") or "?"
+    return Kept(migration, since, counts, found["publications"] or [])
 
 
-def row_counts(connection: Connection, tables, schema: str = "public") -> dict[str, int | None]:
-    """Rows by table, without those that are not there; None where this role may not see all."""
+class Estimate(int):
+    """A number of rows that nobody counted."""
+
+    def __format__(self, spec: str) -> str:
+        return f"about {int(self):{spec}}"
+
+
+def row_counts(
+    connection: Connection, tables, schema: str = "public", at_most: int | None = 100_000
+) -> dict[str, int | None]:
+    """Rows by table, without those that are not there; None where this role may not see all.
+
+    To count ten million takes seconds: where there are more than at_most, it is an Estimate.
+    """
     with connection.cursor() as cursor:
         cursor.execute(
-            "SELECT relname FROM pg_class WHERE relnamespace = to_regnamespace(%s)"
-            " AND relname = ANY(%s) AND relkind IN ('r', 'p') ORDER BY relname",
+            "SELECT relname, reltuples::bigint, has_schema_privilege(relnamespace, 'USAGE')"
+            " AND has_table_privilege(oid, 'SELECT') AND NOT row_security_active(oid)"
+            " FROM pg_class WHERE relnamespace = to_regnamespace(%s) AND relname = ANY(%s)"
+            " AND relkind IN ('r', 'p') ORDER BY relname",
             [schema, list(tables)],
         )
-        there = [name for (name,) in cursor]
-        return {t: _value(cursor, "SELECT count(*) FROM {}", t, schema) for t in there}
+        counts: dict[str, int | None] = {}
+        for table, estimate, is_seen in cursor.fetchall():
+            counts[table] = None
+            if is_seen:
+                rows_of = sql.SQL("SELECT count(*) FROM (SELECT FROM {} LIMIT %s) AS r")
+                limit = None if at_most is None else at_most + 1
+                cursor.execute(rows_of.format(sql.Identifier(schema, table)), [limit])
+                (counts[table],) = cursor.fetchone()
+                if counts[table] == limit:
+                    counts[table] = Estimate(max(estimate, limit))
+    return counts
 
 
-def _value(cursor, query: str, table: str, schema: str = KEPT_SCHEMA):
-    """What a query says of a table; None where this role may not ask, or would not see all."""
-    try:
-        cursor.execute("SAVEPOINT value; SET LOCAL row_security = off")
-        cursor.execute(sql.SQL(query).format(sql.Identifier(schema, table)))
-        return cursor.fetchone()[0]
-    except (psycopg2.errors.InsufficientPrivilege, psycopg2.errors.UndefinedTable):
-        return None
-    finally:
-        if not cursor.connection.closed:
-            cursor.execute("ROLLBACK TO SAVEPOINT value")
+def _facts(connection: Connection) -> dict:
+    """What state.sql says: marks, lock, sessions and kept."""
+    ((facts,),) = rows(connection, HERE / "state.sql")
+    return json.loads(facts)
 
 
-def _migration(connection: Connection, migration: str, objects, is_marked: bool, session) -> tuple:
-    """Status, what was found, what to do, and the verdict."""
+def _stop(session: dict) -> str:
+    return f"Wait for it, or stop it:\nSELECT pg_terminate_backend({session['pid']});"
+
+
+def _verdict(migration: str, objects, is_marked: bool, session: dict | None) -> tuple:
+    """The verdict, what was found beside it, and what to do."""
     there = [f"{kind} {name} of {owner}" for _, name, kind, owner in objects if kind]
     missing = [f"{kind} {name}" for kind, name, found, _ in objects if found != kind]
+    invalid = [name for _, name, found, _ in objects if found == "invalid index"]
     if session:
-        end = f"Wait for it; to stop it: SELECT pg_terminate_backend({session.pid});"
-        return "fail", f"{RUNNING}: {session.who}", end, RUNNING
+        return RUNNING, session["who"], _stop(session)
     if is_marked and missing:
-        if there:
-            way_out = f"{connection.ours('validate')} lists what is missing, and the SQL for it."
-        else:
-            way_out = (
-                "An interrupted rollback leaves this; otherwise ask who dropped them. Then: "
-                + connection.yoyo(f"unmark -m {migration}")
-            )
-        return "fail", f"{OBJECTS_MISSING}: {_some(missing)}", way_out, OBJECTS_MISSING
+        way_out = "What is missing, and the SQL for it:\nmake validate"
+        if not there:
+            way_out = "An interrupted rollback leaves this; otherwise ask who dropped them. Then:"
+            way_out += f"\nyoyo unmark -m {migration}"
+        return OBJECTS_MISSING, _some(missing), way_out
     if is_marked:
-        return "pass", APPLIED, None, APPLIED
+        return APPLIED, "", None
     if not there:
-        return "warn", NOT_APPLIED, connection.ours("migrate"), NOT_APPLIED
+        return NOT_APPLIED, "", "make migrate"
     if not missing:
-        way_out = f"Prove it: {connection.ours('validate')}; when that passes: "
-        way_out += connection.yoyo(f"mark -m {migration}")
-        return (
-            "fail",
-            f"{NOT_MARKED}: an apply was interrupted after its commit",
-            way_out,
-            NOT_MARKED,
-        )
+        way_out = f"Prove it:\nmake validate\nWhen that passes:\nyoyo mark -m {migration}"
+        return NOT_MARKED, "an apply was interrupted after its commit", way_out
+    indexes = [name for _, name, found, _ in objects if found in ("index", "invalid index")]
+    if invalid and len(indexes) == len(there):
+        drops = (f"DROP INDEX CONCURRENTLY public.{name};\n" for name in indexes)
+        way_out = f"Drop what is there, then apply again:\n{''.join(drops)}make migrate"
+        return HALF_BUILT, f"{_some(there)}, and no mark", way_out
     found = f"{len(there)} of its {len(objects)} objects ({_some(there)}), and no mark"
     way_out = "No run of yoyo leaves this: rename what is in the way, or restore a backup."
-    return "fail", f"{PARTLY_THERE}: {found}", way_out, PARTLY_THERE
+    return PARTLY_THERE, found, way_out
 
 
 def _some(names: list[str]) -> str:
     return ", ".join(names[:3]) + (f" and {len(names) - 3} more" if names[3:] else "")
 
 
-def _lock(connection: Connection, lock, sessions: list) -> State:
+def _lock(lock: dict | None, sessions: list[dict], **_) -> State:
     """The verdict on the row of yoyo_lock: is somebody at work, or was it left behind?"""
-    since = f"{lock.ctime:%F %T} UTC"
-    if sessions:
-        found = f"held by process {lock.pid} since {since}: {sessions[0].who}"
-        return State("yoyo lock", "fail", found, "Wait for it.", RUNNING)
-    found = f"left behind by process {lock.pid} at {since}: no session of yoyo is here"
-    way_out = f"Make sure that the process is gone (ps -p {lock.pid} where it ran), then: "
-    way_out += connection.yoyo("break-lock")
-    return State("yoyo lock", "fail", found, way_out, LEFT_BEHIND)
+    if not lock:
+        return State("yoyo lock", "pass", "free", None, "free")
+    process, since = lock["pid"], lock["since"]
+    for session in sessions:
+        if not session["name"].endswith("_kept.sql"):
+            found = f"held by process {process} since {since}: {session['who']}"
+            return State("yoyo lock", "fail", found, "Wait for it.", RUNNING)
+    found = f"left behind by process {process} at {since}: nobody of yoyo is at work"
+    way_out = f"Make sure that the process is gone (ps -p {process} where it ran), then:\n"
+    return State("yoyo lock", "fail", found, f"{way_out}yoyo break-lock", LEFT_BEHIND)
 
 
-def _select(cursor, table: str) -> list:
-    """All rows of one of yoyo's tables; none when it is not there."""
-    cursor.execute("SELECT to_regclass(%s) IS NOT NULL AS there", [f'public."{table}"'])
-    if not cursor.fetchone().there:
+def _kept(connection: Connection, facts: dict, states: list[State]) -> list[State]:
+    """What is kept, and how it comes back: while its migration is the last that is applied."""
+    for session in facts["sessions"]:
+        if session["name"].endswith("_kept.sql"):
+            found = f"{RUNNING}: {session['who']}"
+            return [State("kept tables", "fail", found, _stop(session), RUNNING)]
+    if not (tables := kept(connection, facts)):
         return []
-    cursor.execute(sql.SQL("SELECT * FROM {}").format(sql.Identifier("public", table)))
-    return cursor.fetchall()
+    own = [s.verdict for s in states if s.path and s.check <= tables.migration]
+    later = [s.verdict for s in states if s.path and s.check > tables.migration]
+    steps = ["make migrate"] * any(verdict != APPLIED for verdict in own)
+    steps += [*["make rollback"] * later.count(APPLIED), "make restore-kept"]
+    steps += ["make migrate"] * bool(later)
+    if any((new := row_counts(connection, tables.counts)).values()):
+        steps = [f"The new ones hold {listed(new)}. Look at both."]
+    steps += ["Or, to give them up:", "make drop-kept"]
+    result = [State("kept tables", "warn", str(tables), "\n".join(steps))]
+    for publication in tables.publications:
+        found = f"publication {publication}: a change of a kept row stops the subscriber"
+        way_out = f"ALTER PUBLICATION {publication} DROP TABLE …, or move them there too."
+        result.append(State("kept tables", "warn", found, way_out))
+    return result
 
 
 def _faults(migration: str, path: Path) -> list[State]:
     """Files that are missing, or are not what was reviewed."""
     checksums = path.parent / CHECKSUMS
     lines = checksums.read_text(encoding="utf-8").splitlines() if checksums.exists() else []
-    listed = {name: digest for digest, _, name in (line.partition("  ") for line in lines)}
     result = []
     for file in (path, path.with_suffix(".rollback.sql")):
         if not file.exists():
             found = f"rollback file missing: {file.name}"
             way_out = "git restore it: without it yoyo rollback drops nothing and says nothing."
-        elif listed.get(file.name) != hashlib.sha256(file.read_bytes()).hexdigest():
+            result.append(State(migration, "fail", found, way_out))
+        elif f"{hashlib.sha256(file.read_bytes()).hexdigest()}  {file.name}" not in lines:
             found = f"file changed: {file.name} is not what {CHECKSUMS} lists"
-            way_out = (
-                "If it was applied anywhere, git restore it and write a new migration; "
-                "otherwise: make renew"
-            )
-        else:
-            continue
-        result.append(State(migration, "fail", found, way_out))
+            way_out = "If it was applied anywhere, git restore it and write a new migration. Else:"
+            result.append(State(migration, "fail", found, f"{way_out}\nmake renew"))
     return result

@@ -1,5 +1,6 @@
 -- The first page of the site: 24 published listings by priority and date. The id decides between
--- equals, so that the next page can begin exactly where this one ends.
+-- equals, so that the next page can begin exactly where this one ends. It needs created_at to the
+-- microsecond: take it as text (created_at::text) where the driver makes a JavaScript Date of it.
 -- Index  idx_properties_listing
 -- Limit  50 ms
 SELECT

@@ -1,6 +1,8 @@
 -- Any later page: what comes after the last listing shown, as fast at any depth. In two arms, since
 -- the planner judges a row comparison by its first column alone: see the anti-pattern.
--- Bind   listing_priority (twice), created_at and id of the last listing shown
+-- Bind   listing_priority (twice), created_at and id of the last listing shown; created_at to the
+--        microsecond, as text: a JavaScript Date cuts it to milliseconds, and whatever else was
+--        created in that millisecond is never shown
 -- Index  idx_properties_listing
 -- Limit  50 ms
 WITH same_priority AS MATERIALIZED (

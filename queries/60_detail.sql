@@ -1,6 +1,6 @@
 -- The detail page: one listing with its texts in the wanted locale, else in English, else as they
 -- stand in properties.
--- Bind   the wanted locale (twice), id
+-- Bind   the wanted locale and id (both twice: so a Citus cluster asks one shard)
 -- Index  properties_pkey
 -- Index  idx_property_translations_lookup or unique_translation
 -- Limit  10 ms
@@ -31,7 +31,7 @@ LEFT JOIN LATERAL (
             s.field,
             s.value
         FROM property_translations AS s
-        WHERE s.property_id = p.id AND s.locale IN ('th', 'en')
+        WHERE s.property_id = '975ca880-4565-c1a5-6945-0d61090b2743' AND s.locale IN ('th', 'en')
         ORDER BY s.field, s.locale = 'th' DESC
     ) AS t
 ) AS t ON TRUE

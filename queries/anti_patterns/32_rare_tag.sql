@@ -1,4 +1,4 @@
--- = ANY (tags): the index answers @> only.
+-- = ANY (tags): no operator of the index, which answers @> and &&.
 SELECT
     id,
     title,

@@ -5,11 +5,12 @@ from __future__ import annotations
 import os
 import subprocess
 import sys
+from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
 
-from .conftest import copy_of_the_project
+from .conftest import clone, copy_of_the_project, well
 
 PLACES = {
     "spaces": "a checkout with spaces",
@@ -19,69 +20,84 @@ PLACES = {
 
 
 @pytest.fixture(params=PLACES)
-def checkout(request, tmp_path):
-    folder = tmp_path / PLACES[request.param]
+def place(request, tmp_path) -> Iterator[Path]:
+    yield from project(tmp_path / PLACES[request.param])
+
+
+@pytest.fixture
+def anywhere(tmp_path) -> Iterator[Path]:
+    yield from project(tmp_path / "x")
+
+
+def project(folder: Path) -> Iterator[Path]:
     yield copy_of_the_project(folder)
-    local_postgres(folder, "stop")
+    run(folder, "local_postgres", "stop")
 
 
-def run(folder: Path, *command: str) -> subprocess.CompletedProcess:
+def run(folder: Path, *command: str, **options) -> subprocess.CompletedProcess:
+    """Runs yoyo or one of our packages in a folder, without any PostgreSQL program on the PATH."""
     environment = {k: v for k, v in os.environ.items() if not k.startswith("PG")}
     environment["PATH"] = str(Path(sys.executable).parent)
+    command = command if command[0] == "yoyo" else (sys.executable, "-m", *command)
     return subprocess.run(
-        command, cwd=folder, env=environment, capture_output=True, text=True, timeout=120
+        command, cwd=folder, env=environment, capture_output=True, text=True, timeout=180, **options
     )
 
 
-def local_postgres(folder: Path, *arguments: str) -> subprocess.CompletedProcess:
-    return run(folder, sys.executable, "-m", "local_postgres", *arguments)
-
-
-def test_daily_commands(checkout):
-    def succeeds(*command: str) -> str:
-        done = run(checkout, *command)
-        assert (done.returncode, done.stderr) == (0, ""), done.stdout + done.stderr
-        return done.stdout
-
-    python = sys.executable
-    assert "is stopped" in local_postgres(checkout, "psql").stderr
+def test_daily_commands(place):
     for _ in range(2):  # starting twice is harmless
-        assert "PostgreSQL 18 runs in" in succeeds(python, "-m", "local_postgres", "start")
-    succeeds(python, "-m", "validation", "check")
-    succeeds("yoyo", "apply", "--batch")
-    succeeds(python, "-m", "validation", "validate")
-    assert "A         0001_property_v2" in succeeds("yoyo", "list", "--batch")
-    described = succeeds(python, "-m", "local_postgres", "psql", "-c", r"\d properties")
-    assert described.count("btree (") + described.count("gin (") == 11
-    assert "Nothing is left to apply" in succeeds(python, "-m", "validation", "check")
-    succeeds("yoyo", "rollback", "--batch")
-    assert "U         0001_property_v2" in succeeds("yoyo", "list", "--batch")
+        well(run(place, "local_postgres", "start"), "PostgreSQL 18 runs in")
+    well(run(place, "validation", "check"))
+    well(run(place, "yoyo", "apply", "--batch"))
+    well(run(place, "validation", "validate"))
+    well(run(place, "yoyo", "list", "--batch"), "A         0001_property_v2")
+    described = run(place, "operations", "psql", input=r"\d properties")
+    well(described, "Indexes:")
+    assert described.stdout.count("btree (") + described.stdout.count("gin (") == 11
+    well(run(place, "validation", "check"), "Nothing is left to apply")
+    well(run(place, "yoyo", "rollback", "--batch"))
+    well(run(place, "yoyo", "list", "--batch"), "U         0001_property_v2")
 
-    assert "PostgreSQL 18 stopped" in succeeds(python, "-m", "local_postgres", "stop")
-    assert "No server is running" in succeeds(python, "-m", "local_postgres", "stop")
-    stopped = run(checkout, python, "-m", "validation", "state")
-    assert stopped.returncode == 2
-    assert "start the server (the local one: make migrate)" in stopped.stderr
-    stopped = run(checkout, "yoyo", "list", "--batch")
+    well(run(place, "local_postgres", "stop"), "PostgreSQL 18 stopped")
+    well(run(place, "local_postgres", "stop"), "No server is running")
+    for module, verb in (("validation", "state"), ("operations", "psql")):
+        stopped = run(place, module, verb)
+        assert stopped.returncode == 2
+        assert "start the server (the local one: make migrate)" in stopped.stderr
+    stopped = run(place, "yoyo", "list", "--batch")
     assert stopped.returncode != 0
     assert ".s.PGSQL.5432" in stopped.stderr
 
 
-def test_16_on_request(tmp_path):
-    project = copy_of_the_project(tmp_path / "x")
-    try:
-        for version in ("16", "18"):  # one at a time: the second stops the first
-            assert local_postgres(project, "start", version).returncode == 0
-            shown = local_postgres(project, "psql", "-Atc", "SHOW server_version").stdout
-            assert shown.startswith(version)
-    finally:
-        local_postgres(project, "stop")
+def test_a_version_that_was_asked_for_stays_until_another_is(anywhere):
+    for asked, version in (("16",), 16), ((), 16), (("18",), 18), ((), 18):
+        well(run(anywhere, "local_postgres", "start", *asked), f"PostgreSQL {version} runs in")
+        shown = run(anywhere, "operations", "psql", input="SHOW server_version")
+        well(shown, f" {version}.")  # one at a time: the second stops the first
+        if asked:
+            well(run(anywhere, "local_postgres", "stop"), f"PostgreSQL {version} stopped")
 
 
-def test_a_server_that_cannot_start_says_why(tmp_path):
-    cluster = copy_of_the_project(tmp_path / "x") / "local_postgres" / "data" / "18"
+def test_a_server_that_cannot_start_says_why(anywhere):
+    cluster = anywhere / "local_postgres" / "data" / "18"
     cluster.mkdir(parents=True)
     (cluster / "PG_VERSION").write_text("18\n")
-    done = local_postgres(tmp_path / "x", "start")
+    done = run(anywhere, "local_postgres", "start")
     assert done.returncode == 2
     assert "pg_ctl failed" in done.stderr and "Traceback" not in done.stderr
+
+
+def test_psql_and_the_programs_beside_it_are_of_the_version_of_the_server(servers, checkout):
+    with clone(servers[1], "unmigrated") as database:
+        services = checkout / "pg_service.conf"
+        where = f"host={database.host}\ndbname={database.name}\nuser=bestays\n"
+        services.write_text(f"[bestays_old]\n{where}")
+        here = {"cwd": checkout, "PGSERVICEFILE": str(services), "PGDATABASE": "postgres"}
+        here["PATH"] = f"{checkout / 'bin'}:{database.env()['PATH']}"
+        asked = r"printf '%s\n' '\echo :VERSION_NAME :SERVER_VERSION_NAME :DBNAME' | make psql-old"
+        shown = database.run("sh", "-c", asked, **here)
+        well(shown)
+        client, server, name = shown.stdout.split()
+        assert client == server and server.startswith("16.") and name == database.name
+        asked = '"$(make programs-old)/pg_restore" --version'
+        well(database.run("sh", "-c", asked, **here), f"(PostgreSQL) {server}")

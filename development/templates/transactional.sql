@@ -1,0 +1,16 @@
+-- depends: {last}
+-- ...
+--
+-- What it does   ...
+-- Locks          ...
+-- Safe when      ...
+-- Not safe when  ...
+-- After          python -m validation validate
+-- Proven by      tests/test_migrations.py
+
+{begin}
+
+-- Here, what locks only what it makes itself.
+
+
+{tries}

@@ -109,8 +109,7 @@ def transfer_times(database: Database, folder: Path, rounds: int) -> dict[str, f
             operations = PROJECT / "operations"
             measure(
                 "restore_kept.sql", database.server.program("psql"), "-X", *at, "-1",
-                "-v", "ON_ERROR_STOP=1", "-f", str(operations / "transaction.sql"),
-                "-f", str(operations / "restore_kept.sql"),
+                "-v", "ON_ERROR_STOP=1", "-f", str(operations / "restore_kept.sql"),
             )  # fmt: skip
         finally:
             for left in exports.glob(f"{name}-*.data*"):

@@ -130,11 +130,10 @@ All numbers are from one run of `make benchmark N={n}`, which writes this page.
 
 ## Waits of other sessions
 
-![Wait of each request to users, by the second at which it came](benchmark.svg)
-
-A new request comes every {ARRIVALS} s: during apply one that writes `users`, beside a transaction
-that wrote another row; during rollback one that reads `users`, beside a transaction that read it.
-Plain is the same file with the statement alone in place of the block around it; both by `psql -1`.
+The picture of them is in the [review sheet](locks.md). A new request comes every {ARRIVALS} s:
+during apply one that writes `users`, beside a transaction that wrote another row; during rollback
+one that reads `users`, beside a transaction that read it. Plain is the same file with the statement
+alone in place of the block around it; both by `psql -1`.
 
 {table(way_head, blocked)}
 

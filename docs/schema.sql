@@ -30,8 +30,8 @@ texts (name, words) AS (
     VALUES
     -- Columns without a comment; without a table: in each that has no words of its own for it
     ('.id', 'Number of the translation'),
-    ('.created_at', 'When the row was inserted'),
-    ('.updated_at', 'When the row was last updated; the trigger sets it'),
+    ('.created_at', 'When the transaction began that inserted the row'),
+    ('.updated_at', 'When the transaction began that last updated the row; the trigger sets it'),
     ('.sort_order', 'Place within its category, the lowest first'),
     ('.is_active', 'Whether it is on offer; false instead of deleting it'),
     ('amenities.id', 'A readable key: air_conditioning, near_bts'),
@@ -232,7 +232,8 @@ lines (chapter, section, place, line) AS (
     (0, 0, 6, ''),
     (0, 0, 7, '```mermaid'),
     (0, 0, 8, 'erDiagram'),
-    (0, 2, 1, '    properties }o..o{ amenities : "lists their ids"'),
+    -- First, so that it does not lie right below, where its line would be too short to see
+    (0, 0, 9, '    properties }o..o{ amenities : "lists their ids"'),
     (0, 2, 2, '    properties }o..o{ policies : "has values by their ids"'),
     (0, 2, 3, '    users {'),
     (0, 2, 4, '        integer id PK'),
@@ -240,7 +241,8 @@ lines (chapter, section, place, line) AS (
     (0, 9, 1, '```'),
     (0, 9, 2, ''),
     (0, 9, 3, 'Dotted: ids within the JSONB documents of a listing, which no foreign key checks.'),
-    (0, 9, 4, '`update_updated_at_column()` sets `updated_at` of the new row to the current time.')
+    (0, 9, 4, '`update_updated_at_column()` sets `updated_at` to the begin of the transaction: a'),
+    (0, 9, 5, 'later commit may carry an earlier time.')
     UNION ALL
     SELECT
         0,
@@ -266,12 +268,18 @@ lines (chapter, section, place, line) AS (
         0,
         2 + c.place,
         c.attnum,
-        concat_ws(' ', '       ', c.data_type, c.attname, (
-            SELECT string_agg(upper(k.contype::text) || 'K', ', ' ORDER BY k.kind)
+        concat_ws(' ', '       ', c.data_type, c.attname, k.own, '"part of ' || k.shared || '"')
+    FROM columns AS c
+    CROSS JOIN
+        LATERAL (
+            SELECT
+                string_agg(upper(k.contype::text) || 'K', ', ' ORDER BY k.kind)
+                FILTER (WHERE k.contype <> 'u' OR cardinality(k.conkey) = 1) AS own,
+                string_agg(k.conname, ', ' ORDER BY k.conname)
+                FILTER (WHERE k.contype = 'u' AND cardinality(k.conkey) > 1) AS shared
             FROM constraints AS k
             WHERE k.conrelid = c.oid AND k.contype <> 'c' AND k.conkey @> ARRAY[c.attnum]
-        ))
-    FROM columns AS c
+        ) AS k
     UNION ALL
     SELECT
         t.place,

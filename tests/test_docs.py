@@ -1,41 +1,34 @@
-"""The pages say what is true: generated parts, commands, links and names."""
+"""The pages say what is true: generated parts, commands, links, names and numbers."""
 
 from __future__ import annotations
 
-import ast
 import json
 import os
 import re
-import shutil
 import subprocess
 import sys
+from collections.abc import Iterator
 from contextlib import ExitStack
-from dataclasses import dataclass
 from pathlib import Path
 
 import pytest
 
 from development import renew
 from local_postgres.server import Server
+from validation import expectation
 
-from .conftest import PROJECT, clone
+from .conftest import PROJECT, clone, copy_of_the_project
+from .test_queries import BOUNDS
 
 DOCS = PROJECT / "docs"
 PAGES = sorted([*PROJECT.glob("*.md"), *DOCS.glob("*.md")])
-RUN = ("README.md", "docs/runbook.md")  # pages whose commands are run
-
-
-def of_each_page(pages=PAGES):
-    return pytest.mark.parametrize("page", pages, ids=lambda p: str(p.relative_to(PROJECT)))
-
-
-# Generated pages
+RUN = ("README.md", "docs/runbook.md", "CONTRIBUTING.md")  # pages whose commands are run
+of_each_page = pytest.mark.parametrize("page", PAGES, ids=lambda p: str(p.relative_to(PROJECT)))
 
 
 def test_what_is_generated_is_renewed(unmigrated):
     texts = renew.generated(unmigrated.url)
-    stale = [str(path.relative_to(PROJECT)) for path in texts if path.read_text() != texts[path]]
-    assert not stale, "make renew"
+    assert not [path for path in texts if path.read_text() != texts[path]], "make renew"
 
 
 def test_schema_page_misses_no_table_column_or_word(migrated):
@@ -57,44 +50,22 @@ def test_schema_page_misses_no_table_column_or_word(migrated):
 # Commands
 
 
-@dataclass
-class Block:
-    """A fenced block: where it is, its language and text, and the comment before it."""
-
-    line: int
-    language: str
-    text: str
-    comment: str
-
-
-def blocks(page: str) -> list[Block]:
+def blocks(page: str) -> Iterator[tuple[str, str, str, str]]:
+    """The fenced blocks of a page: where it is, the comment before it, its language, its text."""
     text = (PROJECT / page).read_text()
-    found = []
     for match in re.finditer(r"(?:<!-- (.*?) -->\n)?^```(\w*)\n(.*?)^```$", text, re.M | re.S):
         line = text[: match.start(2)].count("\n") + 1
-        found.append(Block(line, match[2], match[3], match[1] or ""))
-    return found
+        yield f"{page}:{line}", match[1] or "", match[2], match[3]
 
 
 @pytest.fixture(scope="module")
-def checkout(servers, tmp_path_factory):
-    """A copy of the checkout, with a local server of its own that does not wait for the disk.
-
-    It has the migration that README and runbook are about, and what it makes.
-    """
-    folder = tmp_path_factory.mktemp("checkout") / "property-v2"
-    ignored = shutil.ignore_patterns("data", ".venv", ".git", "__pycache__", "backups", "tests")
-    shutil.copytree(PROJECT, folder, ignore=ignored)
-    (folder / ".venv" / "bin").mkdir(parents=True)
-    (folder / ".venv" / "locked").touch()
-    (folder / ".venv" / "bin" / "activate").write_text(
-        f'export PATH="{Path(sys.executable).parent}:$PATH"\n'
-    )
-    later = [p for p in folder.glob("migrations/*.sql") if not p.name.startswith("0001")]
-    if later:
-        for path in later:
+def checkout(tmp_path_factory):
+    """A copy of the checkout with a local server, and the migration that the pages are about."""
+    folder = copy_of_the_project(tmp_path_factory.mktemp("checkout") / "property-v2", "tests")
+    for path in folder.glob("migrations/*.sql"):
+        if not path.name.startswith("0001"):
             path.unlink()
-        subprocess.run([sys.executable, "-m", "development.renew"], cwd=folder, check=True)
+    subprocess.run([sys.executable, "-m", "development.renew"], cwd=folder, check=True)
     server = Server(data=folder / "local_postgres" / "data")
     server.start({"fsync": "off"})
     yield folder
@@ -105,7 +76,7 @@ def checkout(servers, tmp_path_factory):
 def services(servers, tmp_path):
     """Databases of the services that the pages name: the environment, and the last of them."""
     file = tmp_path / "pg_service.conf"
-    programs = Path(servers[0].program("psql")).parent
+    path = f"{Path(servers[0].program('psql')).parent}:{os.environ['PATH']}"
     with ExitStack() as stack:
         for name in ("staging", "demo", "production"):
             database = stack.enter_context(clone(servers[0], "unmigrated"))
@@ -114,142 +85,108 @@ def services(servers, tmp_path):
             with file.open("a") as services:
                 services.write(f"[bestays_{name}]\n{where}user=bestays\n")
                 services.write(f"[superuser_{name}]\n{where}user=postgres\n")
-        path = f"{programs}:{os.environ['PATH']}"
         yield database.env(PGSERVICEFILE=str(file), PATH=path), database
 
 
 @pytest.mark.parametrize("page", RUN)
 def test_commands_of_a_page_run_in_its_order(page, checkout, services):
     environment, production = services
+    psql = "psql -X -v ON_ERROR_STOP=1 service=bestays_production -f -"
     output = ""
-    for block in blocks(page):
-        if block.comment.startswith("not run: "):
+    for where, comment, language, text in blocks(page):
+        if comment.startswith("not run"):
+            assert re.fullmatch(r"not run: \w.{9,}", comment), f"{where} does not say why"
             continue
-        if block.comment == "with rows":
+        if comment == "applied":
+            production.apply()
+        if comment == "with rows":
             production.execute(renew.ROWS)
-        if block.comment == "output":  # of the commands before it
-            missing = [line for line in shape(block.text) if line not in shape(output)]
-            assert not missing, f"{page}:{block.line}: not printed: {missing}\n{output}"
-        elif block.language in ("sh", "sql"):
-            command = ["bash", "-euo", "pipefail", "-c", ". .venv/bin/activate\n" + block.text]
-            if block.language == "sql":
-                command = [
-                    production.server.program("psql"), "-X", "-v", "ON_ERROR_STOP=1",
-                    "service=bestays_production", "-f", "-",
-                ]  # fmt: skip
+        if comment == "output":  # of the commands before it
+            missing = [line for line in shape(text) if line not in shape(output)]
+            assert not missing, f"{where}: not printed: {missing}\n{output}"
+        elif language in ("sh", "sql"):
+            command = ["bash", "-euo", "pipefail", "-c", text if language == "sh" else psql]
             done = subprocess.run(
-                command, cwd=checkout, env=environment, input=block.text, text=True,
-                stdout=subprocess.PIPE, stderr=subprocess.STDOUT,
+                command, cwd=checkout, env=environment, input=text, text=True,
+                stdout=subprocess.PIPE, stderr=subprocess.STDOUT, timeout=600,
             )  # fmt: skip
             output = done.stdout
-            assert done.returncode == 0, f"{page}:{block.line} fails:\n{block.text}{output}"
-    assert output
+            assert done.returncode == 0, f"{where} fails:\n{text}{output}"
+        else:
+            assert language, f"{where} has no language"
 
 
 def shape(text: str) -> list[str]:
-    """The lines without what differs from run to run: numbers, sizes, times."""
-    return [re.sub(r"[ \d.,:-]+", " ", line).strip() for line in text.splitlines()]
-
-
-def test_what_is_not_run_says_why():
-    for page in RUN:
-        for block in blocks(page):
-            assert block.language, f"{page}:{block.line} has no language"
-            if block.comment.startswith("not run"):
-                assert re.fullmatch(r"not run: \w.{9,}", block.comment), f"{page}:{block.line}"
+    """The lines without what differs from run to run: times, sizes, process ids; counts stay."""
+    varying = r"\d[\d.,]*(?= (?:ms|s|[kMG]?B)\b)|\d+\.\d+"
+    return [" ".join(re.sub(varying, "0", line).split()) for line in text.splitlines()]
 
 
 def text_without_comments(page: Path) -> str:
     return re.sub(r"<!--.*?-->", "", page.read_text(), flags=re.S)
 
 
-@of_each_page([*PAGES, PROJECT / ".github" / "workflows" / "test.yml"])
-def test_every_make_target_exists(page):
-    makefile = (PROJECT / "Makefile").read_text()
-    verbs = set(re.findall(r"call verb,([\w-]+),", makefile))
-    targets = verbs | set(re.findall(r"(?m)^([\w-]+):(?!=)", makefile))
-    call = r"(?:^|`|&& |run: )make((?: [a-z][\w-]*)+)(?=$|`|  | [A-Z#&|])"
-    calls = re.findall(call, text_without_comments(page), re.M)
-    for target in " ".join(calls).split():
-        known = target in targets or any(target.startswith(f"{verb}-") for verb in verbs)
-        assert known, f"make {target} in {page.name} is no target"
-
-
-def test_every_python_command_exists():
-    commands = {
-        command
-        for page in PAGES
-        for command in re.findall(
-            r"python -m ((?:validation|operations|local_postgres|benchmark)(?: [a-z][a-z-]+)?)",
-            text_without_comments(page),
-        )
-    }
-    assert commands
-    running = {
-        command: subprocess.Popen(
-            [sys.executable, "-m", *command.split(), "--help"], cwd=PROJECT,
-            stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True,
-        )
-        for command in commands
-        if command != "local_postgres psql"  # psql takes --help
-    }  # fmt: skip
-    failed = {c: p.communicate()[1] for c, p in running.items() if p.wait() or p.stderr.closed}
-    assert not failed
+def test_every_command_exists():
+    targets = r"(?:^|`|&& |run: )make((?: [a-z][\w-]*)+)(?=$|`|  | [A-Z#&|])"
+    modules = r"python -m ((?:validation|operations|local_postgres|benchmark)(?: [a-z][a-z-]+)?)"
+    pages = [*PAGES, PROJECT / ".github" / "workflows" / "test.yml"]
+    said = "\n".join(map(text_without_comments, pages))
+    commands = [["make", "-n", *called.split()] for called in re.findall(targets, said, re.M)]
+    for command in set(re.findall(modules, said)) - {"local_postgres psql"}:  # psql has its own
+        commands.append([sys.executable, "-m", *command.split(), "--help"])
+    for command in commands:
+        done = subprocess.run(command, cwd=PROJECT, capture_output=True, text=True, timeout=60)
+        assert done.returncode == 0, f"{command}: {done.stderr}"
 
 
 # Links, paths and names
 
 
-def slug(heading: str) -> str:
-    """The anchor that GitHub gives to a heading."""
-    return re.sub(r"[^\w\- ]", "", heading.strip().lower()).replace(" ", "-")
-
-
 def anchors(page: Path) -> set[str]:
+    """Of its headings, as GitHub makes them."""
     text = re.sub(r"(?ms)^```.*?^```", "", page.read_text())
-    return {slug(heading) for heading in re.findall(r"(?m)^#+ (.*)", text)}
+    headings = re.findall(r"(?m)^#+ (.*)", text.lower())
+    return {re.sub(r"[^\w\- ]", "", heading).replace(" ", "-") for heading in headings}
 
 
-@of_each_page()
-def test_every_link_resolves(page):
+@of_each_page
+def test_every_link_resolves_and_the_readme_has_one_to_every_page(page):
+    readme = PROJECT / "README.md"
+    assert page == readme or f"]({page.relative_to(PROJECT)})" in readme.read_text()
     for link in re.findall(r"\]\(([^)\s]+)\)", text_without_comments(page)):
-        if re.match(r"\w+:", link):
-            continue
         path, _, anchor = link.partition("#")
         target = (page.parent / path).resolve() if path else page
-        assert target.exists(), f"{link} in {page.name}"
-        if anchor:
-            assert anchor in anchors(target), f"{link} in {page.name}"
+        if not re.match(r"\w+:", link):
+            assert target.exists(), f"{link} in {page.name}"
+            assert not anchor or anchor in anchors(target), f"{link} in {page.name}"
 
 
-FOLDERS = "benchmark|development|docs|local_postgres|migrations|operations|queries|tests|validation"
-MADE_HERE = ("local_postgres/data", "migrations/0002")  # by commands that the pages name
-
-
-@of_each_page()
-def test_every_path_exists(page):
-    paths = re.findall(rf"(?<![\w/.])((?:{FOLDERS})/[\w./*-]*\w)", text_without_comments(page))
+@of_each_page
+def test_every_path_and_test_exists(page):
+    folders = "|".join(p.name for p in PROJECT.iterdir() if p.is_dir() and p.name[0] != ".")
+    made_here = ("local_postgres/data", "migrations/0002", "backups/")  # by commands of the pages
+    paths = re.findall(rf"(?<![\w/.])((?:{folders})/[\w./*-]*\w)", text_without_comments(page))
     for path in paths:
-        if not path.startswith(MADE_HERE) and "<" not in path:
+        if not path.startswith(made_here) and "<" not in path:
             assert list(PROJECT.glob(path)), f"{path} in {page.name}"
-
-
-@of_each_page()
-def test_every_test_named_exists(page):
     for name, function in re.findall(r"tests/(\w+\.py)::(\w+)", page.read_text()):
-        tree = ast.parse((PROJECT / "tests" / name).read_text())
-        functions = {node.name for node in ast.walk(tree) if isinstance(node, ast.FunctionDef)}
-        assert function in functions, f"tests/{name}::{function} in {page.name}"
+        defined = re.findall(r"(?m)^def (\w+)", (PROJECT / "tests" / name).read_text())
+        assert function in defined, f"tests/{name}::{function} in {page.name}"
+
+
+# What the runbook lists, and numbers
 
 
 def test_the_runbook_knows_every_state_and_every_error():
     runbook = (DOCS / "runbook.md").read_text()
     source = (PROJECT / "validation" / "state.py").read_text()
-    verdicts = re.findall(r'(?m)^[A-Z_]+ = "([a-z ]+)"$', source)
-    faults = re.findall(r'found = f"([a-z ]+):', source)
-    assert len(verdicts) == 8 and len(faults) == 2
+    states = re.findall(r'(?m)(?:^[A-Z_]+ = |found = f)"([a-z ]+)[":]', source)
+    assert len(states) >= 10
+    scripts = [*PROJECT.glob("migrations/0001*.sql"), *PROJECT.glob("operations/*.sql")]
+    raised = re.findall(r"RAISE EXCEPTION '([^']*)'", "".join(p.read_text() for p in scripts))
+    errors = {" ".join(message.replace("%", "…").split()[:4]) for message in raised}
     others = ("kept tables", "held by process", "relation .* already exists")
-    for said in (*verdicts, *faults, *others):
+    for said in (*states, *others, *map(re.escape, errors)):
         assert re.search(rf"\| .*{said}.* \|", runbook), f"{said} is not in docs/runbook.md"
 
 
@@ -263,9 +200,29 @@ def test_the_checklist_names_every_check(servers):
     assert named - {"make check"} == checks
 
 
-def test_the_readme_finds_every_page():
-    readme = (PROJECT / "README.md").read_text()
-    for page in PAGES:
-        name = page.relative_to(PROJECT)
-        found = page.name == "README.md" or f"]({name})" in readme
-        assert found, f"README.md has no link to {name}"
+def test_counts_are_those_of_the_schema(servers):
+    lists = expectation.FILE.read_text().partition(expectation.SHOWN)[0]
+    with clone(servers[0], "unmigrated") as database:
+        counted = database.execute(
+            f"{lists} SELECT kind, count(*), count(*) FILTER (WHERE name LIKE 'idx_%%')"
+            " FROM expected WHERE migration = '0001_property_v2' GROUP BY kind"
+        )
+    counts = {kind: {all_of_them, secondary} for kind, all_of_them, secondary in counted}
+    for page in ("docs/locks.md", "docs/specification.md", "migrations/0001_property_v2.sql"):
+        text = (PROJECT / page).read_text().partition("## Departures")[0]
+        found = re.findall(rf"(?<![\w,.])(\d+) ({'|'.join(counts)})(?:es|s)?\b", text)
+        assert found, page
+        for number, kind in found:
+            assert int(number) in counts[kind], f"{number} {kind} in {page}"
+
+
+def test_numbers_are_those_of_the_run_that_is_named():
+    pages = {page.stem: " ".join(page.read_text().split()) for page in PAGES}
+    assert "make benchmark N=1000000`" in pages["benchmark"], "others speak of a million"
+    [size] = re.findall(r"([\d,]+) bytes per property in all", pages["benchmark"])
+    assert f"{int(size.replace(',', '')) / 1000:.1f} kB for a property" in pages["scaling"]
+    row = r"\| (\w+port)-data beside \w+ \| [\d.]+ \| ([\d.]+)"
+    took = {name: float(seconds) for name, seconds in re.findall(row, pages["benchmark"])}
+    assert "{import:.0f} s, where the export took {export:.0f} s".format(**took) in pages["runbook"]
+    *some, last = sorted(BOUNDS)
+    assert f"for {', '.join(some)} and {last} so only with" in pages["queries"]

@@ -392,9 +392,10 @@ def test_what_was_not_renewed_is_not_applied_and_renew_writes_what_they_make_onc
 def test_they_keep_every_rule(copy, renewed, servers):
     folder = copy.folder / "migrations"
     assert [fault for rule in RULES for fault in rule(folder)] == []
-    outside = [str(p) for p in files(folder) if "transactional" in directives(p)]
-    within = [str(p) for p in files(folder) if str(p) not in outside]
-    well(copy.run("sqlfluff", "lint", "migrations", "operations/indexes.before.sql"))
+    new = [p for p in files(folder) if not p.name.startswith("0001")]
+    outside = [str(p) for p in new if "transactional" in directives(p)]
+    within = [str(p) for p in new if str(p) not in outside]
+    well(copy.run("sqlfluff", "lint", *within, *outside, "operations/indexes.before.sql"))
     well(copy.run("squawk", *within))
     well(copy.run("squawk", "--no-assume-in-transaction", *outside))
     with clone(servers[0], "unmigrated") as database:

@@ -20,7 +20,8 @@ import pytest
 from .conftest import PROJECT, Database, behind, clone, ended, fill, refused, rows, wait_for, well
 from .conftest import newest as server  # noqa: F401
 
-SECRET = "not-to-be-seen-in-any-command-line"
+# Of this run alone: another beside it may show its own.
+SECRET = f"not-to-be-seen-in-any-command-line-{os.getpid()}"
 ENVIRONMENTS = ("staging", "production")
 ALLOWED = "-c property_v2.allow_data_loss=on"
 

@@ -249,9 +249,9 @@ def test_a_dba_can_paste_what_it_reads(migrated):
 
 
 def test_killed_at_random_moments(unmigrated):
-    """Twelve times; each time the state is named and its way out leads to exit 0."""
+    """Eight times; each time the state is named and its way out leads to exit 0."""
     struck = set()
-    for _ in range(12):
+    for _ in range(8):
         run = unmigrated.start(*unmigrated.yoyo_command("apply"))
         time.sleep(random.uniform(0.2, 0.5))
         os.kill(run.pid, random.choice([signal.SIGKILL, signal.SIGINT, signal.SIGTERM]))

@@ -158,11 +158,11 @@ class Target:
         Raises:
             Failed: it ended with an error, whose message the text has, or waited too long.
         """
+        began = time.monotonic()  # before any session of it
         process = subprocess.Popen(
             [str(program), *map(str, arguments), "-d", self.dsn], env=self.environment,
             text=True, stdout=subprocess.PIPE, stderr=subprocess.PIPE, **options,
         )  # fmt: skip
-        began = time.monotonic()
         try:
             while True:
                 with contextlib.suppress(subprocess.TimeoutExpired):

@@ -14,8 +14,8 @@
 
 \set ON_ERROR_STOP on
 \set QUIET on
-SET application_name = 'create_indexes.sql';
 \ir indexes.before.sql
+SET application_name = 'create_indexes.sql';
 \set ECHO queries
 \set QUIET off
 

@@ -10,7 +10,7 @@ import socket
 import struct
 import threading
 from collections.abc import Iterator
-from contextlib import contextmanager, redirect_stdout, suppress
+from contextlib import contextmanager, redirect_stdout
 from tempfile import TemporaryDirectory
 
 import pytest
@@ -188,48 +188,66 @@ KEY = re.compile(rb"K\0\0\0\x0c....", re.DOTALL)
 
 
 @contextmanager
-def pooler(host: str) -> Iterator[tuple[str, list[socket.socket]]]:
-    """A host that stands for a pooler in transaction mode, and the sessions that it keeps.
+def pooler(host: str) -> Iterator[tuple[str, socket.socket]]:
+    """A host that stands for a pooler in transaction mode, and the one session that it has.
 
-    What it has of one: a client gets the process id and key of the pooler, not of a server's
-    session; and the session goes on when the client has left, for the next one.
+    What it has of one: all clients work in the session that was started for the first, get the
+    process id and key of the pooler, and leave the session to the next.
     """
-    kept: list[socket.socket] = []
-    with TemporaryDirectory() as folder, socket.socket(socket.AF_UNIX) as listening:
+    with (
+        TemporaryDirectory() as folder,
+        socket.socket(socket.AF_UNIX) as listening,
+        socket.socket(socket.AF_UNIX) as session,
+    ):
         listening.bind(f"{folder}/.s.PGSQL.5432")
         listening.listen()
+        session.connect(f"{host}/.s.PGSQL.5432")
 
         def serve() -> None:
-            client, _ = listening.accept()
-            kept.append(session := socket.socket(socket.AF_UNIX))
-            session.connect(f"{host}/.s.PGSQL.5432")
-            with client, suppress(OSError):
-                while True:
-                    for ready in select.select([client, session], [], [], 60)[0]:
-                        data = ready.recv(65536)
-                        if not data or data == TERMINATE:
+            clients: list[socket.socket] = []
+            client, greeting = session, b""
+            while True:
+                for ready in select.select([listening, *clients, session], [], [], 60)[0]:
+                    if ready is listening:
+                        clients.append(listening.accept()[0])
+                        continue
+                    data = ready.recv(65536)
+                    if ready is session:
+                        data = KEY.sub(b"K\0\0\0\x0c\0\0\0\7", data)
+                        greeting = greeting or data
+                        client.sendall(data)
+                    elif not data or data == TERMINATE:
+                        clients.remove(ready)
+                        ready.close()
+                        if not clients:
                             return
-                        if ready is client:
-                            session.sendall(data)
-                        else:
-                            client.sendall(KEY.sub(b"K\0\0\0\x0c\0\0\0\7", data))
+                    elif greeting and data[0] == 0:  # the start of a later client
+                        ready.sendall(greeting)
+                    else:
+                        client = ready
+                        session.sendall(data)
 
         thread = threading.Thread(target=serve, daemon=True)
         thread.start()
-        yield folder, kept
+        yield folder, session
         thread.join(60)
-        for session in kept:
-            session.close()
 
 
-@pytest.mark.parametrize("module", ["validation", "operations"])
-def test_a_pooler_is_refused_and_nothing_is_left_in_its_session(migrated, module):
-    with pooler(migrated.host) as (host, kept):
-        verb = "check" if module == "validation" else "migrate"
+@pytest.mark.parametrize(
+    "command",
+    ["validation check", "operations migrate", "drop_indexes.sql", "create_indexes.sql"],
+)
+def test_a_pooler_is_refused_and_nothing_is_left_in_its_session(migrated, command):
+    with pooler(migrated.host) as (host, session):
         url = f"postgresql://bestays@/{migrated.name}?host={host}"
-        done = migrated.run("python", "-m", module, verb, "-d", url)
-        refused(done, "A connection pooler answers here", "connect to the server itself")
-        (session,) = kept
+        if command.endswith(".sql"):
+            psql = migrated.server.program("psql")
+            done = migrated.run(psql, "-X", "-d", url, "-f", f"operations/{command}")
+            assert (done.returncode, done.stdout) == (3, ""), done.stdout
+            assert "ERROR:  A connection pooler answers here" in done.stderr
+        else:
+            done = migrated.run("python", "-m", *command.split(), "-d", url)
+            refused(done, "A connection pooler answers here", "connect to the server itself")
         query = b"SELECT name FROM pg_settings WHERE source = 'session'\0"
         session.sendall(b"Q" + struct.pack(">I", len(query) + 4) + query)
         answer = b""

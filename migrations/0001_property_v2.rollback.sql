@@ -102,7 +102,8 @@ BEGIN
         PERFORM set_config('lock_timeout', CASE
             WHEN clock_timestamp() > started + interval '10 seconds' AND EXISTS (
                 SELECT FROM pg_locks
-                WHERE relation = ANY(tables || to_regclass('public.users'))
+                WHERE ARRAY[relation::regclass, pg_partition_root(relation)]
+                    && (tables || to_regclass('public.users'))
                     AND mode = 'ShareUpdateExclusiveLock' AND granted
                     AND database = (SELECT oid FROM pg_database WHERE datname = current_database())
             ) THEN (500 + 1000 * extract(
@@ -157,7 +158,8 @@ BEGIN
                         AND l.virtualtransaction = x.virtualtransaction
                     LEFT JOIN pg_prepared_xacts AS p ON x.transactionid = p.transaction
                     WHERE d.datname = current_database()
-                        AND l.relation = ANY(tables || to_regclass('public.users'))
+                        AND ARRAY[l.relation::regclass, pg_partition_root(l.relation)]
+                        && (tables || to_regclass('public.users'))
                         AND l.granted AND l.pid IS DISTINCT FROM pg_backend_pid()
                         AND coalesce(l.pid::text, p.gid) IS NOT NULL;
                     RAISE EXCEPTION 'no lock on users and the six tables within %; in the way: %',

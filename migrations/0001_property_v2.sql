@@ -368,7 +368,8 @@ ON property_translations (locale);
 
 -- A request that waits for this lock makes every later writer of users wait behind it. So it waits
 -- briefly, steps aside and tries again. Only a vacuum is waited for longer, after ten seconds: an
--- autovacuum worker yields to nobody who has waited less than deadlock_timeout.
+-- autovacuum worker yields to nobody who has waited less than deadlock_timeout. A partitioned users
+-- is locked with its partitions.
 DO $$ -- the foreign keys to users, in short tries
 DECLARE
     started CONSTANT timestamptz := clock_timestamp();
@@ -380,7 +381,7 @@ BEGIN
         PERFORM set_config('lock_timeout', CASE
             WHEN clock_timestamp() > started + interval '10 seconds' AND EXISTS (
                 SELECT FROM pg_locks
-                WHERE relation = 'users'::regclass AND granted
+                WHERE 'users'::regclass IN (relation, pg_partition_root(relation)) AND granted
                     AND mode = 'ShareUpdateExclusiveLock'
                     AND database = (SELECT oid FROM pg_database WHERE datname = current_database())
             ) THEN (500 + 1000 * extract(
@@ -414,7 +415,8 @@ BEGIN
                     ON l.pid IS NULL AND x.pid IS NULL
                     AND l.virtualtransaction = x.virtualtransaction
                 LEFT JOIN pg_prepared_xacts AS p ON x.transactionid = p.transaction
-                WHERE d.datname = current_database() AND l.relation = 'users'::regclass
+                WHERE d.datname = current_database()
+                    AND 'users'::regclass IN (l.relation, pg_partition_root(l.relation))
                     AND l.mode NOT IN ('AccessShareLock', 'RowShareLock')
                     AND l.granted AND coalesce(l.pid::text, p.gid) IS NOT NULL;
                 RAISE EXCEPTION 'no lock on users within %; in the way: %',

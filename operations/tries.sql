@@ -12,7 +12,8 @@ BEGIN
         PERFORM set_config('lock_timeout', CASE
             WHEN try > 15 AND EXISTS ( -- an autovacuum yields to nobody who waits a shorter time
                 SELECT FROM pg_locks
-                WHERE relation = ANY(tables) AND mode = 'ShareUpdateExclusiveLock' AND granted
+                WHERE ARRAY[relation, pg_partition_root(relation)] && tables
+                    AND mode = 'ShareUpdateExclusiveLock' AND granted
                     AND database = (SELECT oid FROM pg_database WHERE datname = current_database())
             ) THEN (500 + 1000 * extract(
                 EPOCH FROM current_setting('deadlock_timeout')::interval
@@ -45,7 +46,8 @@ BEGIN
     INTO reason
     FROM pg_locks AS l
     LEFT JOIN pg_stat_activity AS a ON l.pid = a.pid
-    WHERE l.relation = ANY(tables) AND l.granted AND l.pid IS DISTINCT FROM pg_backend_pid()
+    WHERE ARRAY[l.relation, pg_partition_root(l.relation)] && tables
+        AND l.granted AND l.pid IS DISTINCT FROM pg_backend_pid()
         AND l.database = (SELECT oid FROM pg_database WHERE datname = current_database());
     RAISE EXCEPTION 'no lock on the tables within a minute; in the way: %',
         coalesce(reason, 'nobody any more')

@@ -12,6 +12,7 @@ import psycopg
 import pytest
 
 from local_postgres.server import Server
+from operations.target import script
 
 from .conftest import MIGRATIONS, PROJECT, Database, refused, well
 from .conftest import newest as server  # noqa: F401
@@ -36,6 +37,12 @@ UNREAD = "CREATE TABLE secrets (); CREATE SCHEMA hidden; CREATE TABLE hidden.sec
 HIDDEN = (
     "CREATE TABLE secrets (); ALTER TABLE secrets OWNER TO bestays;"
     "ALTER TABLE secrets ENABLE ROW LEVEL SECURITY, FORCE ROW LEVEL SECURITY"
+)
+PARTITIONED = (
+    "DROP TABLE users; CREATE TABLE users (id serial PRIMARY KEY, email text NOT NULL,"
+    " full_name text) PARTITION BY HASH (id);"
+    "CREATE TABLE u PARTITION OF users FOR VALUES WITH (MODULUS 1, REMAINDER 0);"
+    "ALTER TABLE users OWNER TO bestays; ALTER TABLE u OWNER TO bestays"
 )
 
 # What the superuser does to the database, and then the one check that fails, with what it says.
@@ -109,11 +116,7 @@ STRICTER = ("_id_seq of bestays", "id is bigint", "not as validation wants it")
 
 # Here the migration goes in. Check warns of something else, or with None says that all is well.
 WARNINGS = [
-    ("DROP TABLE users; CREATE TABLE users (id serial PRIMARY KEY, email text NOT NULL)"
-     " PARTITION BY HASH (id);"
-     "CREATE TABLE u PARTITION OF users FOR VALUES WITH (MODULUS 1, REMAINDER 0);"
-     "ALTER TABLE users OWNER TO bestays; ALTER TABLE u OWNER TO bestays",
-     None, "", ""),
+    (PARTITIONED, None, "", ""),
     ("ALTER ROLE bestays IN DATABASE {db} SET statement_timeout = '200ms';"
      "ALTER ROLE bestays IN DATABASE {db} SET lock_timeout = '50ms';"
      "ALTER ROLE bestays IN DATABASE {db} SET transaction_timeout = '1s';"
@@ -340,17 +343,44 @@ def test_a_vacuum_against_wraparound(unmigrated):
         assert "It does not give way" in row(unmigrated, "sessions on users")["what_to_do"]
 
 
-def test_an_autovacuum_gives_way_as_check_says(unmigrated, tmp_path):
-    unmigrated.execute("INSERT INTO users (email) SELECT n FROM generate_series(1, 20000) AS n")
-    unmigrated.superuser(f"ALTER DATABASE {unmigrated.name} SET deadlock_timeout = '3s'")
+@pytest.fixture
+def partitioned(unmigrated) -> Database:
+    """A database where users is partitioned: u is its one partition."""
+    unmigrated.superuser(PARTITIONED)
+    return unmigrated
+
+
+def test_an_autovacuum_of_a_partition_gives_way_as_check_says(partitioned, tmp_path):
+    partitioned.execute("INSERT INTO users (email) SELECT n FROM generate_series(1, 20000) AS n")
+    partitioned.superuser(f"ALTER DATABASE {partitioned.name} SET deadlock_timeout = '3s'")
     at_once = tmp_path / "at_once.sql"
     at_once.write_text(MIGRATION.read_text().replace("'10 seconds'", "'0 seconds'"))
-    with autovacuum(unmigrated):
-        found = row(unmigrated, "sessions on users")
+    with autovacuum(partitioned, "u"):
+        found = row(partitioned, "sessions on users")
         assert re.match(r"vacuum \d+ of the server itself, age not visible", found["found"])
         assert "An autovacuum gives way after deadlock_timeout, 3s" in found["what_to_do"]
-        done = unmigrated.script(at_once)
+        done = partitioned.script(at_once)
     assert done.returncode == 0, done.stderr
+
+
+def test_who_writes_a_partition_of_users_is_named(partitioned, tmp_path):
+    write = "LOCK TABLE u IN ROW EXCLUSIVE MODE"
+
+    def is_named(text: str, patience: str, impatience: str) -> None:
+        assert patience in text
+        (tmp_path / "impatient.sql").write_text(text.replace(patience, impatience))
+        with partitioned.holding(write) as pid:
+            done = partitioned.script(tmp_path / "impatient.sql")
+        assert f"in the way: pid {pid} (" in done.stderr
+
+    with partitioned.holding(write) as pid:
+        assert f"transaction {pid} of" in row(partitioned, "sessions on users")["found"]
+    is_named(MIGRATION.read_text(), "'1 minute'", "'0 seconds'")
+    partitioned.apply()
+    is_named(MIGRATION.with_suffix(".rollback.sql").read_text(), "'1 minute'", "'0 seconds'")
+    partitioned.execute("INSERT INTO amenities (id, category) VALUES ('wifi', 'interior')")
+    partitioned.roll_back(PGOPTIONS="-c property_v2.allow_data_loss=off")
+    is_named(script("drop_kept.sql"), "IN 1..80", "IN 1..1")
 
 
 @pytest.mark.parametrize(

@@ -56,19 +56,19 @@ def dump(database: Database) -> Iterator[None]:
 
 
 @contextmanager
-def autovacuum(database: Database) -> Iterator[None]:
+def autovacuum(database: Database, table: str = "users") -> Iterator[None]:
     """A worker so slow that it is still at work when the migration insists."""
     database.execute(
-        "ALTER TABLE users SET (autovacuum_vacuum_cost_delay = 100,"
+        f"ALTER TABLE {table} SET (autovacuum_vacuum_cost_delay = 100,"
         " autovacuum_vacuum_cost_limit = 1, autovacuum_vacuum_scale_factor = 0)"
     )
     database.execute("UPDATE users SET full_name = 'A' WHERE id > 2")
     database.wait_for(
         "SELECT 1 FROM pg_stat_progress_vacuum"
-        " WHERE relid = 'users'::regclass AND datname = current_database()",
-        "an autovacuum of users begins",
+        f" WHERE relid = '{table}'::regclass AND datname = current_database()",
+        f"an autovacuum of {table} begins",
     )
-    finished = "SELECT autovacuum_count FROM pg_stat_user_tables WHERE relname = 'users'"
+    finished = f"SELECT autovacuum_count FROM pg_stat_user_tables WHERE relname = '{table}'"
     before = database.value(finished)
     yield
     assert database.value(finished) == before, "it was not in the way until the end"

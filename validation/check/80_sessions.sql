@@ -29,7 +29,7 @@ WITH in_the_way AS (
     LEFT JOIN pg_prepared_xacts AS p ON x.transactionid = p.transaction
     WHERE
         d.datname = current_database()
-        AND l.relation = to_regclass('public.users')
+        AND to_regclass('public.users') IN (l.relation, pg_partition_root(l.relation))
         AND l.granted
         AND coalesce(a.pid::text, p.gid) IS NOT NULL
         AND l.pid IS DISTINCT FROM pg_backend_pid()

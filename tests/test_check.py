@@ -235,6 +235,31 @@ def test_no_usage_on_what_every_statement_needs(unmigrated, what):
     unmigrated.apply()
 
 
+def test_the_tables_of_yoyo_belong_to_another_role(unmigrated):
+    well(unmigrated.yoyo("list"))
+    tables = ("_yoyo_log", "_yoyo_migration", "_yoyo_version", "yoyo_lock")
+    for table in tables:
+        unmigrated.superuser(f"ALTER TABLE {table} OWNER TO application")
+    for command in ("check", "state"):
+        done = unmigrated.validation(command)
+        said = f"bestays may not read {', '.join(tables)} of application. As application: GRANT"
+        refused(done, said)
+    paste(unmigrated, done.stderr.partition(" Nothing was changed")[0].strip(". \n"))
+    assert troubles(unmigrated) == (0, [])
+    unmigrated.superuser(
+        "REVOKE INSERT, DELETE ON yoyo_lock FROM bestays; REVOKE INSERT ON _yoyo_log FROM bestays"
+    )
+    code, failures = troubles(unmigrated)
+    assert (code, [r["found"] for r in failures]) == (1, [
+        "bestays lacks INSERT on _yoyo_log of application",
+        "bestays lacks INSERT, DELETE on yoyo_lock of application",
+    ])  # fmt: skip
+    for failure in failures:
+        paste(unmigrated, failure["what_to_do"])
+    unmigrated.apply()
+    unmigrated.roll_back()
+
+
 def test_validation_names_the_roles_that_were_left_out(unmigrated):
     unmigrated.superuser(APPLICATION)
     unmigrated.apply()

@@ -12,7 +12,25 @@ DECLARE
     facts jsonb := '{"marks": [], "lock": null}';
     kept jsonb;
     found jsonb;
+    tables text;
+    owner regrole;
 BEGIN
+    SELECT
+        string_agg(relname, ', ' ORDER BY relname),
+        relowner
+    INTO tables, owner
+    FROM pg_class
+    WHERE relnamespace = to_regnamespace('public')
+        AND relname IN ('_yoyo_log', '_yoyo_migration', '_yoyo_version', 'yoyo_lock')
+        AND NOT has_table_privilege(oid, 'SELECT')
+    GROUP BY relowner
+    HAVING bool_or(relname IN ('_yoyo_migration', 'yoyo_lock')); -- which are read here
+    IF tables IS NOT NULL THEN
+        RAISE EXCEPTION '% may not read % of %', current_user, tables, owner
+            USING ERRCODE = 'insufficient_privilege', HINT = format(
+                'As %s: GRANT SELECT, INSERT, DELETE ON %s TO %I;', owner, tables, current_user
+            );
+    END IF;
     IF to_regclass('public._yoyo_migration') IS NOT NULL THEN
         SELECT coalesce(jsonb_agg(migration_id), '[]') INTO found
         FROM public._yoyo_migration

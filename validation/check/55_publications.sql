@@ -23,7 +23,9 @@ found AS (
         END AS found,
         CASE
             WHEN has_all
-                THEN 'Apply it on each subscriber first; the runbook says what comes then.'
+                THEN
+                    'Apply it on each subscriber first, by psql if yoyo''s tables are replicated '
+                    'there already; the runbook says what comes then.'
             ELSE
                 format(
                     'When subscribers have them, too: ALTER PUBLICATION %I ADD TABLE %s;',

@@ -20,7 +20,7 @@
 --                seven tables. A server without TLS wants citus.node_conninfo = 'sslmode=disable'.
 -- After          make state; the application sets updated_at of the reference tables.
 -- Way back       docs/runbook.md, way back from a cluster
--- Proven by      its statements were measured on a cluster (docs/scaling.md), this file was not run
+-- Proven by      its steps were measured on a cluster (docs/scaling.md), this file was not run
 --                there. tests/test_distribute.py shows order, refusals and interruptions with
 --                stand-ins for Citus, which is no proof of Citus.
 

@@ -336,6 +336,9 @@ class Later:
 def test_kept_rows_come_back_before_a_later_migration_that_changes_rows(filled, tmp_path):
     later = Later(tmp_path, filled)
     filled.roll_back()
+    done = filled.validation("dry-run", cwd=later.checkout)
+    well(done, "0001_property_v2.sql")
+    assert later.name not in done.stdout and f"come first: {later.name}." in done.stderr
     done = later.run("migrate")
     assert done.returncode == 1 and f"the kept rows come first: {later.name}." in done.stdout
     assert later.advice() == ["restore-kept", "migrate"]

@@ -87,7 +87,7 @@ def main(argv: list[str] | None = None) -> int:
         add("-d", "--database", metavar="URL", help="default: that of yoyo.ini")
         add("--format", choices=("table", "json"), default="table")
         commands.choices[name].set_defaults(run=run)
-    options["dry-run"]("--rollback", action="store_true", help="what yoyo rollback would run")
+    options["dry-run"]("--rollback", action="store_true", help="what make rollback would run")
     options["dry-run"]("--brief", action="store_true", help="only statements with locks")
     options["queries"]("--explain", metavar="FILE", type=Path, help="show its plan, timed, instead")
     options["queries"]("files", metavar="FILE", nargs="*", type=Path, help="only these")

@@ -20,39 +20,7 @@ TRIES = (
     (r"(?s)(        BEGIN\n).*?( +EXIT;)", r"\1            -- The statement, for this line\n\2"),
     (r"\A.*", "DO $$ -- users, in short tries"),
     (r"l\.mode NOT IN \(.*?\)", "l.pid IS DISTINCT FROM pg_backend_pid()"),
-    (r"\busers\b", "{table}"),
 )
-
-
-def new(folder: Path, words: str, *tables: str, concurrently: bool = False) -> list[Path]:
-    """Writes the pair of files of the next migration, and returns their paths.
-
-    Args:
-        folder: the migrations.
-        words: the name after the number, like add_slug.
-        tables: what it locks and the application uses; each gets a block of short tries.
-        concurrently: for an index on a table with rows, outside a transaction.
-
-    Raises:
-        Unusable: the words or a table are no name.
-    """
-    if not all(re.fullmatch(r"[a-z][a-z0-9_]*", word) for word in (words, *tables)):
-        raise Unusable("Name it in lower-case words: make new NAME=add_slug TABLE=properties.")
-    first, *_, last = sorted(p.stem for p in folder.glob("*.sql") if "." not in p.stem) * 2
-    name = f"{int(last[:4]) + 1:04}_property_v2_{words}"  # by which state knows ours
-    block = (folder / f"{first}.sql").read_text("utf-8").rpartition("\nDO $$ -- ")[2]
-    for old, text in TRIES:
-        block = re.sub(old, text, block)
-    tries = "\n\n".join(block.replace("{table}", table) for table in tables)
-    paths = [folder / f"{name}{suffix}" for suffix in (".sql", ".rollback.sql")]
-    for path in paths:
-        kind = "concurrent" if concurrently else "transactional"
-        template = TEMPLATES / path.name.replace(name, kind)
-        model = (folder / path.name.replace(name, first)).read_text("utf-8")
-        begin = re.search(r"(?ms)^SET LOCAL lock_timeout.*?^\$\$;\n", model)[0].replace(first, name)
-        filled = template.read_text("utf-8").format(name=name, last=last, begin=begin, tries=tries)
-        path.write_text(f"{filled.rstrip()}\n", "utf-8")
-    return paths
 
 
 def main() -> None:
@@ -61,7 +29,22 @@ def main() -> None:
     parser.add_argument("tables", metavar="TABLE", nargs="*", help="one that the application uses")
     parser.add_argument("--concurrently", action="store_true", help="for an index of a full table")
     given = parser.parse_args()
-    for path in new(MIGRATIONS, given.words, *given.tables, concurrently=given.concurrently):
+    if not all(re.fullmatch(r"[a-z][a-z0-9_]*", word) for word in (given.words, *given.tables)):
+        raise Unusable("Name it in lower-case words: make new NAME=add_slug TABLE=properties.")
+    first, *_, last = sorted(p.stem for p in MIGRATIONS.glob("*.sql") if "." not in p.stem) * 2
+    name = f"{int(last[:4]) + 1:04}_property_v2_{given.words}"  # by which state knows ours
+    block = (MIGRATIONS / f"{first}.sql").read_text("utf-8").rpartition("\nDO $$ -- ")[2]
+    for old, text in TRIES:
+        block = re.sub(old, text, block)
+    tries = "\n\n".join(re.sub(r"\busers\b", table, block) for table in given.tables)
+    kind = "concurrent" if given.concurrently else "transactional"
+    for suffix in (".sql", ".rollback.sql"):
+        model = (MIGRATIONS / f"{first}{suffix}").read_text("utf-8")
+        begin = re.search(r"(?ms)^SET LOCAL lock_timeout.*?^\$\$;\n", model)[0].replace(first, name)
+        template = (TEMPLATES / f"{kind}{suffix}").read_text("utf-8")
+        filled = template.format(name=name, last=last, begin=begin, tries=tries)
+        path = MIGRATIONS / f"{name}{suffix}"
+        path.write_text(f"{filled.rstrip()}\n", "utf-8")
         print(path.relative_to(PROJECT))
     print("Fill them in, then: make renew, make test.")
 

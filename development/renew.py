@@ -49,9 +49,8 @@ def generated(url: str) -> dict[Path, str]:
             connection.commit()
             return cursor.fetchone() if cursor.description else ()
 
-        run(f"{USERS}; {look}")
         nobody = "NULL AS migration, NULL AS removed_by"
-        run(f"CREATE TEMP TABLE made AS SELECT {nobody}, present.* FROM present")
+        run(f"{USERS}; {look} CREATE TEMP TABLE made AS SELECT {nobody}, present.* FROM present")
         for migration in read_migrations(str(MIGRATIONS)):
             path = Path(migration.path)
             evidence["apply"].append(_rehearsal(connection, path))
@@ -98,8 +97,8 @@ def _rehearsal(connection, path: Path) -> dict:
     steps = rehearse(connection, [path])
     if steps[-1].error:
         raise Unusable(f"Statement {steps[-1].number} of {path.name} fails: {steps[-1].error}.")
-    shown = {"steps": [asdict(step) for step in steps], "summary": summary(steps)}
-    return {"migration": path.name.partition(".")[0], **shown}
+    name, shown = path.name.partition(".")[0], [asdict(step) for step in steps]
+    return {"migration": name, "steps": shown, "summary": summary(steps)}
 
 
 def main() -> None:

@@ -6,6 +6,7 @@
 SET LOCAL search_path = public;
 SET LOCAL idle_in_transaction_session_timeout = '10s';
 
+\o
 -- As ON DELETE SET NULL would have left them, had they been here. One pass with a look at users for
 -- each row: the planner knows nothing of rows that have just come, and may join them badly.
 WITH without_author AS (
@@ -33,7 +34,11 @@ WITH without_author AS (
     RETURNING properties.id
 )
 
-SELECT 'without author: ' || count(*) AS properties FROM without_author;
+SELECT
+    to_char(count(*), 'FM999,999,999,990')
+    || ' properties came without an author, whose user is gone.' AS properties
+FROM without_author
+HAVING count(*) > 0;
 
 SET CONSTRAINTS ALL IMMEDIATE;
 

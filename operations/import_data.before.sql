@@ -14,6 +14,7 @@
 
 \ir transaction.sql
 SET LOCAL client_min_messages = warning;
+\o /dev/null
 SELECT set_config('property_v2.row_counts', :'counts', TRUE) IS NOT NULL AS counted;
 
 DO $$
@@ -29,6 +30,10 @@ BEGIN
     IF cardinality(tables) < cardinality(names) THEN
         RAISE EXCEPTION 'the tables are not there'
             USING HINT = 'Apply the migration first: make migrate.';
+    END IF;
+    IF NOT has_column_privilege(to_regclass('public.users'), 'id', 'SELECT') THEN
+        RAISE EXCEPTION 'an import looks for users, whom % may not see', current_user
+            USING HINT = format('GRANT SELECT (id) ON users TO %I;', current_user);
     END IF;
     PERFORM set_config('property_v2.work', 'LOCK TABLE ' || array_to_string(tables, ', '), true);
     PERFORM set_config('property_v2.tables', tables::oid []::text, true);

@@ -27,7 +27,8 @@ BEGIN
             WHEN check_violation THEN
                 RAISE EXCEPTION 'the new tables hold rows'
                     USING ERRCODE = 'object_not_in_prerequisite_state',
-                        HINT = 'Nothing was changed. Look at both, and keep one.';
+                        HINT = 'Nothing was changed. Look at both, and keep one: make drop-kept '
+                            'removes the kept ones.';
             WHEN dependent_objects_still_exist THEN -- its own hint would be CASCADE
                 GET STACKED DIAGNOSTICS reason = PG_EXCEPTION_DETAIL;
                 RAISE EXCEPTION 'other objects depend on the tables to be dropped'

@@ -143,7 +143,7 @@ def test_without_rows_or_tables_there_is_nothing_to_export_and_no_place_to_impor
 def test_import_fills_only_empty_tables(operator, source):
     operator.database.execute("INSERT INTO amenities (id, category) VALUES ('x', 'area')")
     before = operator.database.dump()
-    refused(operator.run("import-data", "--from", source[1]), "not empty, they hold 1 amenities")
+    refused(operator.run("import-data", "--from", source[1]), "amenities is not empty")
     assert operator.database.dump() == before
 
 
@@ -240,8 +240,8 @@ def test_an_import_without_select_on_users_says_the_grant_and_needs_no_temp(oper
     assert not database.value("SELECT has_database_privilege(current_database(), 'TEMP')")
     before = database.dump()
     done = operator.run("import-data", "--from", export)
-    refused(done, "An import looks for users: GRANT ")
-    assert "Importing" not in done.stdout and database.dump() == before
+    refused(done, "an import looks for users, whom bestays may not see. GRANT ")
+    assert database.dump() == before
     database.superuser(re.search("GRANT .*;", done.stderr)[0])
     well(operator.run("import-data", "--from", export))
     assert rows(database) == rows(there)

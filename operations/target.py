@@ -182,10 +182,8 @@ class Target:
                 backend.init_database()
                 with backend.lock():
                     migrations = read_migrations(*sources()).filter(lambda m: m.id in names)
-                    if command == "apply":
-                        backend.apply_migrations(backend.to_apply(migrations))
-                    else:
-                        backend.rollback_migrations(backend.to_rollback(migrations))
+                    pending = getattr(backend, f"to_{command}")(migrations)
+                    getattr(backend, f"{command}_migrations")(pending)
         except exceptions.LockTimeout as error:
             way_out = f"{self.connection.ours('state')} says whose it is"
             raise Unusable(f"{doing} failed: yoyo's lock is taken; {way_out}.") from error

@@ -92,6 +92,12 @@ def rollback(target: Target, arguments) -> None:
 def restore_kept(target: Target, arguments) -> int:
     """put the tables that a rollback kept in the place of the new, empty ones"""
     kept = _kept(target)
+    if any((new := state.row_counts(target.connection, kept.counts)).values()):
+        raise Unusable(
+            f"Not restored: the new tables hold {state.listed(new)}; kept are "
+            f"{state.listed(kept.counts)}. Look at both, and keep one: "
+            f"{target.connection.ours('drop-kept')} removes the kept ones."
+        )
     with _timed(f"Back are {state.listed(kept.counts)},"):
         try:
             target.execute("Restoring", script("restore_kept.sql"))

@@ -168,13 +168,14 @@ class Database:
     def operations(self, *arguments: str, **more) -> Done:
         return self.run(*self.our_command("operations", *arguments), **more)
 
-    def look(self, command: str) -> tuple[int, list[dict]]:
+    def look(self, command: str, *options: str) -> tuple[int, list[dict]]:
         """Exit code and findings of `python -m validation …`, in this process: it is quick."""
         output = io.TextIOWrapper(io.BytesIO())
         with printing, redirect_stdout(output):
-            code = validation([command, "-d", self.url, "--format", "json"])
+            code = validation([command, *options, "-d", self.url, "--format", "json"])
         output.seek(0)
-        return code, json.load(output)["results"]
+        document = json.load(output)
+        return code, document.get("results", document)
 
     def state(self) -> tuple[int, dict[str, dict]]:
         code, results = self.look("state")

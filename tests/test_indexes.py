@@ -58,13 +58,12 @@ def test_out_and_back_is_the_same_schema_and_writers_go_on(migrated):
             assert all(" INDEX CONCURRENTLY IF " in statement for statement in statements)
         assert not updates.errors + inserts.errors
         assert migrated.value(SECONDARY) == indexes
-        schema = migrated.dump("--schema-only")
         again = run(migrated, file)
         well(again)
-        assert migrated.dump("--schema-only") == schema
         assert again.stderr.count("skipping") == count
-    assert schema == before
-    well(migrated.validation("validate"))
+        assert migrated.value(SECONDARY) == indexes
+    assert migrated.dump("--schema-only") == before
+    assert migrated.look("validate")[0] == 0
 
 
 @pytest.mark.parametrize("file", ["drop_indexes.sql", "create_indexes.sql"])
@@ -82,14 +81,13 @@ def test_an_interrupted_run_leaves_an_invalid_index_that_the_next_one_mends(migr
         migrated.terminate(f"pid = {pid}")
         assert ended(script).returncode == 2
     [(left,)] = migrated.execute(INVALID)
-    checked = migrated.validation("validate")
-    assert checked.returncode == 1
-    assert f"{left}: expected" in checked.stdout and "(invalid)" in checked.stdout
+    code, results = migrated.look("validate")
+    (finding,) = (r["found"] for r in results if r["found"].startswith(f"{left}: expected"))
+    assert code == 1 and "(invalid)" in finding
 
     well(run(migrated, "create_indexes.sql"), f"DROP INDEX CONCURRENTLY {left}")
     assert migrated.execute(INVALID) == []
     assert migrated.dump("--schema-only") == before
-    well(migrated.validation("validate"))
 
 
 def test_an_interrupted_drop_goes_on_where_it_stopped(migrated):

@@ -2,29 +2,33 @@
 
 from __future__ import annotations
 
-import json
 import re
 from concurrent.futures import ThreadPoolExecutor
 
 import psycopg
 import pytest
 
-from .conftest import TABLES, Database, wait_for
+from local_postgres.server import VERSIONS
+
+from .conftest import TABLES, Database, behind, clone, wait_for, well
+from .conftest import newest as server  # noqa: F401
 from .test_indexes import INSERT, run
-from .traffic import WRITE_USERS, add_users
+from .traffic import WRITE_USERS
 
 SUBJECTS = {
     "database", "table_sizes", "index_use", "slow_statements", "cache_hits", "dead_rows",
     "long_transactions", "waiting_locks", "invalid_indexes", "translations", "kept_tables",
 }  # fmt: skip
+NOT_THERE = {"slow_statements": [{"unavailable":
+    "pg_stat_statements is not in this database, and the server lacks the package with PostgreSQL's"
+    " contrib modules. Add it to shared_preload_libraries, restart the server, and here: CREATE"
+    " EXTENSION pg_stat_statements;"}]}  # fmt: skip
 
 
 def watch(database: Database) -> dict[str, list[dict]]:
     """What it found, by subject; all of it is also shown to people, on lines that fit."""
-    done = database.validation("monitor", "--format", "json")
-    assert (done.returncode, done.stderr) == (0, "")
-    found = json.loads(done.stdout)
-    assert found.keys() == SUBJECTS
+    code, found = database.look("monitor")
+    assert (code, found.keys()) == (0, SUBJECTS)
     shown = database.validation("monitor").stdout
     assert max(map(len, shown.splitlines())) <= 100, shown
     words = "".join(shown.split())
@@ -38,109 +42,95 @@ def by(column: str, rows: list[dict]) -> dict[str, dict]:
     return {row[column]: row for row in rows}
 
 
-def until_counted(database: Database, condition: str) -> None:
-    database.wait_for(f"SELECT 1 WHERE (SELECT {condition})", f"the statistics say {condition}")
-
-
-def test_sizes_translations_index_use_and_dead_rows(migrated):
-    migrated.superuser("SELECT pg_stat_reset()")
-    migrated.execute("ALTER TABLE properties SET (autovacuum_enabled = off)")
-    migrated.execute(INSERT.format(200))
-    some = "WHERE id IN (SELECT id FROM properties LIMIT {})"
-    migrated.execute("UPDATE properties SET title = 'New' " + some.format(5))
-    migrated.execute("DELETE FROM properties " + some.format(7))
-    for locale, fields in (("th", "'title', 'description'"), ("en", "'title'")):
+@pytest.mark.parametrize("version", range(len(VERSIONS)), ids=lambda i: f"pg{VERSIONS[i]}")
+def test_sizes_translations_index_use_and_dead_rows(servers, version):
+    with clone(servers[version], "migrated") as migrated:
+        migrated.superuser("SELECT pg_stat_reset()")
+        migrated.execute("ALTER TABLE properties SET (autovacuum_enabled = off)")
+        migrated.execute(INSERT.format(200))
+        some = "WHERE id IN (SELECT id FROM properties LIMIT {})"
+        migrated.execute("UPDATE properties SET title = 'New' " + some.format(5))
+        migrated.execute("DELETE FROM properties " + some.format(7))
         migrated.execute(
             "INSERT INTO property_translations (property_id, locale, field, value)"
-            f" SELECT id, '{locale}', unnest(ARRAY[{fields}]), 'x' FROM properties"
+            " SELECT id, locale, field, 'x' FROM properties, (VALUES ('th', 'title'),"
+            " ('th', 'description'), ('en', 'title')) AS v (locale, field);"
+            "INSERT INTO amenities (id, category) VALUES ('wifi', 'interior'); INSERT INTO"
+            " amenity_translations (amenity_id, locale, name) VALUES ('wifi', 'th', 'ไวไฟ');"
+            "SET enable_seqscan = off; SELECT FROM properties WHERE tags @> ARRAY['gym']"
         )
-    migrated.execute("INSERT INTO amenities (id, category) VALUES ('wifi', 'interior')")
-    migrated.execute(
-        "INSERT INTO amenity_translations (amenity_id, locale, name) VALUES ('wifi', 'th', 'ไวไฟ')"
-    )
-    migrated.execute("SET enable_seqscan = off; SELECT FROM properties WHERE tags @> ARRAY['gym']")
-    until_counted(migrated, "idx_scan > 0 FROM pg_stat_user_indexes"
-                  " WHERE indexrelname = 'idx_properties_tags'")  # fmt: skip
-    until_counted(migrated, "n_dead_tup = 12 FROM pg_stat_user_tables WHERE relname = 'properties'")
-
-    found = watch(migrated)
-    for row in found["table_sizes"]:
-        parts = row["rows_bytes"] + (row["toast_bytes"] or 0) + row["indexes_bytes"]
-        assert parts == row["total_bytes"] > 0, row
-    assert by("table_name", found["table_sizes"]).keys() == set(TABLES)
-    assert found["table_sizes"][0]["table_name"] == "properties"
-
-    th = {"locale": "th", "of_properties": 2 * 193, "of_amenities": 1, "of_policies": 0}
-    en = {"locale": "en", "of_properties": 193, "of_amenities": 0, "of_policies": 0}
-    assert found["translations"] == [en, th]
-
-    since = found["database"][0]["counted_since"]
-    assert since[:2] == "20"
-    use = by("index_name", found["index_use"])
-    assert len(use) == 23
-    assert use["idx_properties_tags"]["verdict"].startswith(f"used, last at {since[:4]}")
-    assert use["idx_properties_tags"]["scans"] == 1
-    assert use["idx_properties_policies"]["verdict"] == f"unused since {since}"
-    assert use["policy_translations_pkey"]["verdict"] == "unused, but keeps rows unique"
-
-    dead = by("table_name", found["dead_rows"])["properties"]
-    assert (dead["live_rows"], dead["dead_rows"]) == (193, 12)
-    assert dead["dead_percent"] == 5.9
-    assert dead["last_vacuum_by_hand"] is None
-
-    def vacuumed() -> bool:  # as soon as no autoanalyze elsewhere needs the dead rows
-        migrated.execute("VACUUM properties")
-        return migrated.value(
-            "SELECT n_dead_tup = 0 AND last_vacuum IS NOT NULL FROM pg_stat_user_tables"
-            " WHERE relname = 'properties'"
+        migrated.wait_for(
+            "SELECT 1 FROM pg_stat_user_indexes AS i JOIN pg_stat_user_tables AS t USING (relid)"
+            " WHERE indexrelname = 'idx_properties_tags' AND i.idx_scan > 0 AND n_dead_tup = 12",
+            "the statistics have it all",
         )
 
-    wait_for(vacuumed, "no row is dead")
-    table = migrated.validation("monitor").stdout
-    part = table[table.index("Dead rows") :].split("\n\n")[0]
-    assert re.search(r"^  properties +193 +0 ", part, re.MULTILINE), part
-    assert " kB" in table[table.index("Table sizes") :].split("\n\n")[0]
+        found = watch(migrated)
+        assert {s: found[s] for s in found if "unavailable" in str(found[s])} == NOT_THERE
+        for row in found["table_sizes"]:
+            parts = row["rows_bytes"] + (row["toast_bytes"] or 0) + row["indexes_bytes"]
+            assert parts == row["total_bytes"] > 0, row
+        assert by("table_name", found["table_sizes"]).keys() == set(TABLES)
+        assert found["table_sizes"][0]["table_name"] == "properties"
+
+        th = {"locale": "th", "of_properties": 2 * 193, "of_amenities": 1, "of_policies": 0}
+        en = {"locale": "en", "of_properties": 193, "of_amenities": 0, "of_policies": 0}
+        assert found["translations"] == [en, th]
+
+        since = found["database"][0]["counted_since"]
+        assert since[:2] == "20"
+        use = by("index_name", found["index_use"])
+        assert len(use) == 23
+        assert use["idx_properties_tags"]["verdict"].startswith(f"used, last at {since[:4]}")
+        assert use["idx_properties_tags"]["scans"] == 1
+        assert use["idx_properties_policies"]["verdict"] == f"unused since {since}"
+        assert use["policy_translations_pkey"]["verdict"] == "unused, but keeps rows unique"
+
+        dead = by("table_name", found["dead_rows"])["properties"]
+        assert (dead["live_rows"], dead["dead_rows"]) == (193, 12)
+        assert dead["dead_percent"] == 5.9
+        assert dead["last_vacuum_by_hand"] is None
+
+        def vacuumed() -> bool:  # as soon as no autoanalyze elsewhere needs the dead rows
+            migrated.execute("VACUUM properties")
+            return migrated.value(
+                "SELECT n_dead_tup = 0 AND last_vacuum IS NOT NULL FROM pg_stat_user_tables"
+                " WHERE relname = 'properties'"
+            )
+
+        wait_for(vacuumed, "no row is dead")
+        table = migrated.validation("monitor").stdout
+        part = table[table.index("Dead rows") :].split("\n\n")[0]
+        assert re.search(r"^  properties +193 +0 ", part, re.MULTILINE), part
+        assert " kB" in table[table.index("Table sizes") :].split("\n\n")[0]
 
 
 def test_who_waits_for_whom_and_whose_transaction_is_open(migrated):
-    add_users(migrated)
+    migrated.execute("INSERT INTO users (id, email) VALUES (2, 'two'), (3, 'three')")
     with (
-        migrated.connect(application_name="nightly report") as blocker,
         migrated.connect(application_name="login") as waiter,
         ThreadPoolExecutor() as executor,
     ):
-        blocking, waiting = (f"pid {c.info.backend_pid}" for c in (blocker, waiter))
-        with blocker.transaction():
-            blocker.execute(WRITE_USERS)
+        waiting = f"pid {waiter.info.backend_pid}"
+        with migrated.holding(WRITE_USERS) as blocker:
             update = executor.submit(waiter.execute, WRITE_USERS)
-            ungranted = (
-                f"SELECT 1 FROM pg_locks WHERE NOT granted AND pid = {waiter.info.backend_pid}"
+            migrated.wait_for_session(behind(blocker), "login waits for the nightly report")
+            migrated.execute(
+                "BEGIN; DELETE FROM users WHERE id = 3; PREPARE TRANSACTION 'payment 42'"
             )
-            migrated.wait_for(ungranted, "login waits for the nightly report")
             found = watch(migrated)
+            migrated.execute("ROLLBACK PREPARED 'payment 42'")
         update.result(30)
     [wait] = found["waiting_locks"]
-    assert (wait["waiting"], wait["blocked_by"]) == (waiting, blocking)
+    assert (wait["waiting"], wait["blocked_by"]) == (waiting, f"pid {blocker}")
     assert (wait["waiting_statement"], wait["wants"]) == (WRITE_USERS, "ShareLock on transactionid")
     assert wait["blocking_application"] == "nightly report"
     assert wait["blocking_state"] == "idle in transaction"
-    oldest, *others = found["long_transactions"]
-    assert (oldest["transaction_of"], oldest["application_name"]) == (blocking, "nightly report")
-    assert [row["transaction_of"] for row in others] == [waiting]
-    assert oldest["open_seconds"] >= 0
-
-
-def test_a_prepared_transaction_is_among_the_open_ones(migrated):
-    add_users(migrated)
-    with migrated.connect() as connection:
-        connection.execute("BEGIN")
-        connection.execute(WRITE_USERS)
-        connection.execute("PREPARE TRANSACTION 'payment 42'")
-        try:
-            [row] = watch(migrated)["long_transactions"]
-            assert (row["transaction_of"], row["state_now"]) == ("'payment 42'", "prepared")
-        finally:
-            connection.execute("ROLLBACK PREPARED 'payment 42'")
+    oldest, second, last = found["long_transactions"]
+    whose = {"transaction_of": f"pid {blocker}", "application_name": "nightly report"}
+    assert oldest.items() > whose.items() and oldest["open_seconds"] >= 0
+    assert second["transaction_of"] == waiting
+    assert (last["transaction_of"], last["state_now"]) == ("'payment 42'", "prepared")
 
 
 def test_invalid_indexes_are_named_with_what_to_do(migrated):
@@ -154,18 +144,12 @@ def test_invalid_indexes_are_named_with_what_to_do(migrated):
     assert found.keys() == {"idx_properties_tags", "unique_title"}
     advice = found["idx_properties_tags"]["what_to_do"]
     assert advice == "psql -X -f operations/create_indexes.sql"
-    assert run(migrated, "create_indexes.sql").returncode == 0
+    well(run(migrated, "create_indexes.sql"))
     migrated.execute(found["unique_title"]["what_to_do"])
-    assert watch(migrated)["invalid_indexes"] == []
+    assert migrated.look("monitor")[1]["invalid_indexes"] == []
 
 
 def test_slow_statements_or_how_to_get_them(migrated):
-    [row] = watch(migrated)["slow_statements"]
-    assert row["unavailable"] == (
-        "pg_stat_statements is not in this database, and the server lacks the package with"
-        " PostgreSQL's contrib modules. Add it to shared_preload_libraries, restart the server, and"
-        " here: CREATE EXTENSION pg_stat_statements;"
-    )
     # The server has no contrib modules: a view of that name and these columns stands in.
     migrated.superuser(
         "CREATE SCHEMA extensions; GRANT USAGE ON SCHEMA extensions TO PUBLIC;"

@@ -51,10 +51,3 @@ class Traffic:
         self._stop.set()
         self._thread.join(DEADLINE)
         assert not self._thread.is_alive(), f"waited in vain for the end of: {self.statement}"
-
-
-def add_users(database: Database) -> None:
-    database.execute(
-        "INSERT INTO users (id, email)"
-        " SELECT n, n || '@example.com' FROM generate_series(1, 9) AS n"
-    )

@@ -1,7 +1,4 @@
-"""What interrupts a run, and what it leaves: as before or fully done, named, with a way out.
-
-All cases run side by side, each in a database of its own; each test reports one of them.
-"""
+"""What interrupts a run, and what it leaves: as before or fully done, named, with a way out."""
 
 from __future__ import annotations
 
@@ -13,19 +10,17 @@ import shutil
 import signal
 import sys
 from collections import defaultdict
-from collections.abc import Callable, Iterator
-from concurrent.futures import Future, ThreadPoolExecutor, wait
+from collections.abc import Iterator
 from contextlib import ExitStack, contextmanager
+from functools import cached_property
 from pathlib import Path
 
 import psycopg
 import pytest
-from yoyo.migrations import read_sql_migration
 
-from local_postgres.server import Server
+from local_postgres.server import VERSIONS, Server
 
 from .conftest import (
-    MIGRATIONS,
     PROJECT,
     Database,
     Done,
@@ -41,8 +36,7 @@ from .conftest import (
     well,
 )
 from .forks import Fork
-
-MIGRATION = "0001_property_v2"
+from .test_state import MIGRATION, follow_the_way_out
 
 # Holds a run up after the command of that number or kind, as long as somebody holds the lock 1.
 # With strike.commit the run's commit waits for a standby that never comes.
@@ -77,16 +71,21 @@ COMMANDS = {
     "keep": ("CREATE SCHEMA", "ALTER TABLE", "CREATE TABLE"),
     "restore-kept": ("DROP TABLE", "ALTER TABLE", "DROP SCHEMA"),
 }
-STATEMENTS = read_sql_migration(str(MIGRATIONS / f"{MIGRATION}.sql"))[2]
-# SET and DO are no commands of their own, but the function, its comment and the foreign keys, which
-# are made in DO, are.
-KINDS = [re.sub(r"(?m)^--.*\n|\n", "", statement).split()[0] for statement in STATEMENTS]
-LAST = sum(kind not in ("SET", "DO") for kind in KINDS) + 3
+LAST = 45  # as many commands has an apply, which test_nothing_comes_after_the_last_command knows
+# What each leaves, and how state calls it: before its commit, and after
+LEFT = {
+    "apply": (("not applied", "unmigrated"), ("committed but not marked", "migrated")),
+    "rollback": (("applied", "with rows"), ("marked but objects missing", "unmigrated")),
+    "keep": (("applied", "with rows"), ("marked but objects missing", "kept")),
+    "restore-kept": (("applied", "kept and migrated"), ("applied", "with rows")),
+}
+# These strike everything that runs on the server, so all cases of each are struck together.
+STOPPED, WAL = "server stopped", "disk full for the WAL"
 
 
 def cases() -> Iterator[tuple[str, str | int, str, int]]:
     """The command, where it is struck, what strikes it, and the version of the server."""
-    for number, version in itertools.product(range(1, LAST + 1), (18, 16)):
+    for number, version in itertools.product(range(1, LAST + 1), VERSIONS):
         yield "apply", number, ("SIGKILL", "Ctrl-C")[(number + (version == 16)) % 2], version
     for command, places in COMMANDS.items():
         by_signal = (*(places if command != "apply" else ()), WAIT)
@@ -96,20 +95,17 @@ def cases() -> Iterator[tuple[str, str | int, str, int]]:
             "Ctrl-C": (*by_signal, *marks),
             "session terminated": (*places, WAIT, COMMIT),
             "bookkeeping session terminated": (WAIT, MARK) if marks else (),
-            "server stopped": (*places, WAIT, COMMIT, *marks),
+            STOPPED: (*places, WAIT, COMMIT, *marks),
         }
         if sys.platform == "linux":  # where one process can take the disk from another
             struck["disk full"] = places[:-1] if command == "apply" else ()
-            struck["disk full for the WAL"] = places[-1:]
+            struck[WAL] = places[-1:]
         yield from ((command, place, how, 18) for how in struck for place in struck[how])
 
 
 CASES = list(cases())
-# These strike everything that runs on the server, so each is done once, after all others.
-ALL_AT_ONCE = ("server stopped", "disk full for the WAL")
 SETTINGS = {
     "fsync": "off",
-    "max_connections": "200",
     "shared_buffers": "16MB",  # many short sessions start and end faster
     "wal_buffers": "4MB",
     "synchronous_standby_names": "nobody",
@@ -124,29 +120,28 @@ class Ground:
     Attributes:
         dumps: what is expected, by name.
         ways_out: those that were followed. The same that is left has the same way out.
-        as_before: by command, databases in which a case has left all as it was.
+        as_before: databases in which all is as before a command, to strike it there again.
     """
 
-    def __init__(self, server: Server, create: Callable[..., Database]) -> None:
-        def template(command: str, origin: str) -> Database:
-            return create(server, origin, f"before_{command}")
-
-        self.server, self.create = server, create
+    def __init__(self, server: Server) -> None:
+        self.server = server
         self.ways_out: set[tuple] = set()
         self.as_before: dict[str, list[Database]] = defaultdict(list)
-        unmigrated = template("apply", "unmigrated")
+        unmigrated = create(server, "unmigrated", "before_apply")
         unmigrated.superuser(STRIKE)
         unmigrated.execute(USERS)
         well(unmigrated.yoyo("list"))  # makes its own tables
         self.dumps = {"unmigrated": dump(unmigrated)}
-        migrated = template("rollback", "before_apply")
+        migrated = create(server, "before_apply", "before_rollback")
         migrated.apply()
         self.dumps["migrated"] = dump(migrated)
+        if server.version == 16:  # where apply alone is struck
+            return
         fill(migrated)
         migrated.execute("DELETE FROM properties WHERE title !~ ' 1?[0-9] '")  # the same, sooner
         self.dumps["with rows"] = dump(migrated)
-        template("keep", "before_rollback")
-        kept = template("restore_kept", "before_rollback")
+        create(server, "before_rollback", "before_keep")
+        kept = create(server, "before_rollback", "before_restore_kept")
         kept.roll_back()
         self.dumps["kept"] = dump(kept)
         kept.apply()
@@ -154,10 +149,9 @@ class Ground:
         kept.superuser("CHECKPOINT")  # else a crash would move the templates' sequences on
 
     def database(self, command: str) -> Database:
-        """None is dropped here: that waits for each session that waits for a standby."""
         with contextlib.suppress(IndexError):
             return self.as_before[command].pop()
-        database = self.create(self.server, f"before_{command.replace('-', '_')}")
+        database = create(self.server, f"before_{command.replace('-', '_')}")
         if command == "rollback":
             database.environment = {"PGOPTIONS": "-c property_v2.allow_data_loss=on"}
         return database
@@ -168,27 +162,12 @@ def dump(database: Database) -> str:
     return database.dump("-T", "property_v2_kept.kept")
 
 
-def start(database: Database, verb: str, *arguments: str, ours=False, **environment: str) -> Fork:
-    """By yoyo, except for what only we have."""
-    command = database.yoyo_command(verb, *arguments)
-    if ours or verb == "restore-kept":
-        command = database.our_command("operations", verb)
-    return Fork(command, database.env(**environment), PROJECT)
-
-
-def run(database: Database, *command: str) -> Done:
-    return ended(start(database, *command))
-
-
 class Held:
-    """A run that is held up: after a command, or at one of HOLDS.
+    """A run that is held up: after a command, or at one of HOLDS."""
 
-    Attributes:
-        pid: the process id of its session that is held up.
-    """
-
-    def __init__(self, database: Database, command: str, place: str | int, how: str, _) -> None:
-        self.database, self.command, self.place, self.how = database, command, place, how
+    def __init__(self, ground: Ground, command: str, place: str | int, how: str, _=18) -> None:
+        self.ground, self.command, self.place, self.how = ground, command, place, how
+        self.database = database = ground.database(command)
         self.holder = database.connect("postgres")
         self.holder.execute("BEGIN")
         hold = HOLDS.get(place, "SELECT pg_advisory_xact_lock(1)")
@@ -198,38 +177,46 @@ class Held:
             "-c strike.commit=on" if place == COMMIT else "",
             "-c strike.at=" + str(place).replace(" ", r"\ "),
         ]
-        verb = "rollback" if command == "keep" else command
-        # While it takes a NOTICE of the server, psycopg2 alone loses a Ctrl-C; our commands wait
-        # for the server in Python.
-        ours = (command, how) == ("keep", "Ctrl-C")
-        self.run = start(database, verb, ours=ours, PGOPTIONS=" ".join(options))
-        where = behind(self.holder.info.backend_pid)
-        if place == COMMIT:
-            where = "wait_event = 'SyncRep'"
-        self.pid = database.wait_for_session(where, f"{command} comes to {place}", self.run)
+        run = database.yoyo_command("rollback" if command == "keep" else command)
+        # By yoyo, except for what only we have. And while it takes a NOTICE of the server, psycopg2
+        # alone loses a Ctrl-C; our commands wait for the server in Python.
+        if command == "restore-kept" or (command, how) == ("keep", "Ctrl-C"):
+            run = database.our_command("operations", run[1])
+        self.run = Fork(run, database.env(PGOPTIONS=" ".join(options)), PROJECT)
 
-    def strike(self) -> None:
+    @cached_property
+    def pid(self) -> int:
+        """The process id of its session, as soon as that is held up."""
+        where = behind(self.holder.info.backend_pid)
+        if self.place == COMMIT:
+            where = "wait_event = 'SyncRep'"
+        what = f"{self.command} comes to {self.place}"
+        return self.database.wait_for_session(where, what, self.run)
+
+    def strike(self) -> Done:
+        """Strikes it, and waits until it and its sessions are gone."""
+        pid = self.pid
         if self.how == "SIGKILL":
             self.run.kill()
             if self.place == COMMIT:
                 # It cannot notice: the commit is on disk already, and waits for the standby.
                 subject = "kept tables" if self.command == "restore-kept" else MIGRATION
                 found = self.database.state()[1][subject]
-                assert f"running now: pid {self.pid} of bestays" in found["found"]
+                assert f"running now: pid {pid} of bestays" in found["found"]
                 statement = re.search(r"SELECT pg_terminate_backend\(\d+\)", found["what_to_do"])
                 self.database.execute(statement[0])
-            if self.place != MARK:
-                self.wait()  # it stops by itself
+            if self.place in (*COMMANDS[self.command], WAIT):
+                self.database.wait_until_alone("usename = 'bestays'")  # it stops by itself
         elif self.how == "Ctrl-C":
             os.kill(self.run.pid, signal.SIGINT)
         elif self.how == "session terminated":
-            assert self.database.terminate(f"pid = {self.pid}") == 1
+            assert self.database.terminate(f"pid = {pid}") == 1
         elif self.how == "bookkeeping session terminated":
             bookkeeping = f"usename = 'bestays' AND application_name NOT LIKE '{MIGRATION}%'"
             assert self.database.terminate(bookkeeping) == 1
         elif self.how == "disk full":
             self.fill_disk(8192)
-        self.release()
+        return self.end()
 
     def fill_disk(self, limit: int) -> None:
         """From now on the session can write no file beyond that many bytes."""
@@ -244,195 +231,144 @@ class Held:
             self.holder.execute("ROLLBACK")
         self.holder.close()
 
-    def wait(self) -> Done:
-        """Waits until the run and its sessions are gone."""
+    def end(self) -> Done:
+        self.release()
         done = ended(self.run)
         self.database.wait_until_alone("usename = 'bestays'")
         return done
 
-
-def check_state(database: Database, verdict: str, lock: str | tuple[str, ...]) -> bool:
-    """Whether yoyo's lock is free."""
-    code, found = database.state()
-    assert found[MIGRATION]["found"].split(":")[0] == verdict
-    assert found["yoyo lock"]["found"].startswith(lock)
-    is_kept = "kept tables" in found
-    assert is_kept == database.value("SELECT to_regnamespace('property_v2_kept') IS NOT NULL")
-    is_free = found["yoyo lock"]["found"] == "free"
-    assert code == (0 if (verdict, is_free, is_kept) == ("applied", True, False) else 1)
-    return is_free
-
-
-def follow_the_way_out(database: Database) -> None:
-    """Runs what state advises until it has no more to say and exits with 0."""
-    for _ in range(5):
+    def check(self, done: Done) -> None:
+        """Nothing is lost or half done, state says what it is, and its way out works."""
+        database, ground = self.database, self.ground
+        assert done.returncode != 0, "the run was not struck"
+        if self.how == "disk full":
+            assert "File too large" in done.stderr
+        is_committed = self.place in (COMMIT, MARK) or self.how.startswith("bookkeeping")
+        verdict, left = LEFT[self.command][is_committed]
+        if is_committed:
+            assert dump(database) == ground.dumps[left]
         code, found = database.state()
-        if code == 0:
-            return
-        # The lock first: it stops every other command.
-        subjects = [c for c in ("yoyo lock", MIGRATION, "kept tables") if c in found]
-        advice = "\n".join(found[c]["what_to_do"] or "" for c in subjects)
-        command = re.search(r"(yoyo|operations) (break-lock|(un)?mark -m \w+|[a-z-]+) -d ", advice)
-        well(run(database, *command[2].replace("migrate", "apply").split()))
-    raise AssertionError(f"no way out: {found}")
-
-
-def aftermath(ground: Ground, held: Held) -> bool:
-    """Nothing is lost or half done, state says what it is, and its way out works.
-
-    Returns:
-        Whether all is as before.
-    """
-    database, command, how = held.database, held.command, held.how
-    done = held.wait()
-    assert done.returncode != 0, "the run was not struck"
-    if how == "disk full":
-        assert "File too large" in done.stderr
-    committed = held.place in (COMMIT, MARK) or how == "bookkeeping session terminated"
-    verdict, left = {
-        ("apply", False): ("not applied", "unmigrated"),
-        ("apply", True): ("committed but not marked", "migrated"),
-        ("rollback", False): ("applied", "with rows"),
-        ("rollback", True): ("marked but objects missing", "unmigrated"),
-        ("keep", False): ("applied", "with rows"),
-        ("keep", True): ("marked but objects missing", "kept"),
-        ("restore-kept", False): ("applied", "kept and migrated"),
-        ("restore-kept", True): ("applied", "with rows"),
-    }[command, committed]
-    assert dump(database) == ground.dumps[left]
-    locked = how in ("SIGKILL", "bookkeeping session terminated", *ALL_AT_ONCE)
-    locked = locked and command != "restore-kept"
-    # A server that stops may end yoyo's two sessions one after the other.
-    either = ("left behind by", "free") if how == "server stopped" else "left behind by"
-    is_free = check_state(database, verdict, either if locked else "free")
-    if (verdict, left, is_free) in ground.ways_out:
-        database.execute("DELETE FROM yoyo_lock")
-        return not committed
-    ground.ways_out.add((verdict, left, is_free))
-    follow_the_way_out(database)
-    has_rows = verdict == "applied" or command == "keep"
-    assert dump(database) == ground.dumps["with rows" if has_rows else "migrated"]
-    return False
+        lock = found["yoyo lock"]["found"]
+        locks = ("SIGKILL", "bookkeeping session terminated", STOPPED, WAL)
+        is_locked = self.how in locks and self.command != "restore-kept"
+        # A server that stops may end yoyo's two sessions one after the other.
+        if self.how != STOPPED or lock != "free":
+            assert lock.startswith("left behind by" if is_locked else "free")
+        assert found[MIGRATION]["found"].split(":")[0] == verdict
+        assert ("kept tables" in found) == ("kept" in left)
+        assert code == (0 if (verdict, left, lock) == ("applied", "with rows", "free") else 1)
+        way_out = (verdict, left, lock == "free")
+        if way_out not in ground.ways_out:
+            ground.ways_out.add(way_out)
+            follow_the_way_out(database)
+            has_rows = verdict == "applied" or self.command == "keep"
+            assert dump(database) == ground.dumps["with rows" if has_rows else "migrated"]
+        elif not is_committed:
+            database.execute("DELETE FROM yoyo_lock")
+            ground.as_before[self.command].append(database)
 
 
 @contextmanager
-def held(ground: Ground, *case: object) -> Iterator[Held]:
-    run = Held(ground.database(case[0]), *case)
+def held(*case: object) -> Iterator[Held]:
+    run = Held(*case)
     try:
         yield run
     finally:
         run.release()
         run.run.kill()
-        run.database.terminate()
 
 
-def one(ground: Ground, case: tuple) -> None:
+@pytest.fixture(scope="module")
+def grounds(servers, tmp_path_factory) -> Iterator[dict[int, Ground]]:
+    server = Server(18, tmp_path_factory.mktemp("data") / "data")
+    server.start(SETTINGS)
+    try:
+        server.bootstrap("unmigrated")
+        yield {18: Ground(server), 16: Ground(servers[1])}
+    finally:
+        server.stop("immediate")
+
+
+@pytest.mark.parametrize(
+    "case", [case for case in CASES if case[2] not in (STOPPED, WAL)],
+    ids=lambda case: "-".join(map(str, case)),
+)  # fmt: skip
+def test_struck(grounds, case):
     for _ in range(3):
-        with held(ground, *case) as run:
-            run.strike()
+        with held(grounds[case[-1]], *case) as run:
+            done = run.strike()
             # Python can lose a KeyboardInterrupt, in a callback of its own; then all is done.
-            is_lost = case[2] == "Ctrl-C" and run.wait().returncode == 0
-            is_as_before = not is_lost and aftermath(ground, run)
-        if is_as_before:
-            ground.as_before[case[0]].append(run.database)
-        if not is_lost:
-            return
+            if done.returncode or run.how != "Ctrl-C":
+                run.check(done)
+                return
     raise AssertionError("three times Ctrl-C was not noticed")
 
 
-def all_at_once(ground: Ground, how: str, pool: ThreadPoolExecutor) -> dict[tuple, Future]:
+@pytest.mark.parametrize("how", [STOPPED, WAL])
+def test_all_struck_at_once(grounds, how):
+    ground = grounds[18]
     with ExitStack() as stack:
-        cases = [case for case in CASES if case[2] == how]
-        runs = list(pool.map(lambda case: stack.enter_context(held(ground, *case)), cases))
-        if how == "server stopped":
+        runs = [stack.enter_context(held(ground, *case)) for case in CASES if case[2] == how]
+        assert all(run.pid for run in runs)
+        if how == STOPPED:
             ground.server.stop("immediate")
             ground.server.start(SETTINGS)
-        else:
+        elif runs:
             for run in runs:
                 run.fill_disk(0)
             runs[0].release()
             ended(runs[0].run)
-            wait_for(lambda: is_up(runs[0].database), "the server is up again")
+            wait_for(lambda: is_up(ground.server), "the server is up again")
         for run in runs:
-            run.release()
-        futures = [pool.submit(aftermath, ground, run) for run in runs]
-        wait(futures)
-        return dict(zip(cases, futures))
+            run.check(run.end())
 
 
-def is_up(database: Database) -> bool:
+def is_up(server: Server) -> bool:
     with contextlib.suppress(psycopg.OperationalError):
-        database.superuser("SELECT")
+        Database(server, "postgres").superuser("SELECT")
         return True
     return False
 
 
-def nothing_comes_after_the_last_command(ground: Ground) -> None:
+def test_what_state_calls_as_before_is_so_to_the_last_row(grounds):
+    for ground in grounds.values():
+        for command, databases in ground.as_before.items():
+            for database in databases:
+                assert dump(database) == ground.dumps[LEFT[command][False][1]]
+
+
+def test_nothing_comes_after_the_last_command(grounds):
     """So each of apply's is among the cases: one more would be held up."""
-    database = ground.database("apply")
+    database = grounds[18].database("apply")
     with database.holding("SELECT pg_advisory_xact_lock(1)", "postgres"):
-        well(ended(start(database, "apply", PGOPTIONS=f"-c strike.at={LAST + 1}")))
-    assert dump(database) == ground.dumps["migrated"]
+        database.apply(PGOPTIONS=f"-c strike.at={LAST + 1}")
 
 
-def two_at_the_same_moment(ground: Ground) -> None:
-    database = ground.create(ground.server, "unmigrated")
-    for run in [start(database, "apply") for _ in range(2)]:
+def test_two_at_the_same_moment(grounds):
+    database = grounds[18].database("apply")
+    for run in [database.start(*database.yoyo_command("apply")) for _ in range(2)]:
         well(ended(run))
     assert database.state()[0] == 0
 
 
-def second_while_the_first_waits(ground: Ground) -> None:
+def test_the_second_while_the_first_waits(grounds):
     """The second gives up; even after a break-lock, which it advises, it breaks nothing."""
-    with held(ground, "apply", WAIT, "", 18) as first:
+    with held(grounds[18], "apply", WAIT, "") as first:
+        assert first.pid
         database = first.database
-        second = run(database, "apply")
+        second = database.yoyo("apply")
         assert second.returncode != 0
         assert f"Process {first.run.pid} has locked this database" in second.stderr
-        check_state(database, "running now", f"held by process {first.run.pid}")
-        well(run(database, "break-lock"))
-        third = run(database, "apply")
+        found = database.state()[1]
+        assert found[MIGRATION]["found"].startswith("running now")
+        assert found["yoyo lock"]["found"].startswith(f"held by process {first.run.pid}")
+        well(database.yoyo("break-lock"))
+        third = database.yoyo("apply")
         assert third.returncode != 0
         assert "LockNotAvailable" in third.stderr
-        first.release()
-        well(first.wait())
-        assert database.state()[0] == 0
-        assert dump(database) == ground.dumps["migrated"]
-
-
-OTHERS = (
-    second_while_the_first_waits, two_at_the_same_moment, nothing_comes_after_the_last_command
-)  # fmt: skip
-
-
-@pytest.fixture(scope="module")
-def outcomes(servers, tmp_path_factory) -> Iterator[dict[object, Future]]:
-    server = Server(18, tmp_path_factory.mktemp("data") / "data")
-    server.start(SETTINGS)
-    with ExitStack() as stack:
-        stack.callback(server.stop, "immediate")
-        server.bootstrap("unmigrated")
-        grounds = {
-            18: Ground(server, create),  # its databases go with it
-            16: Ground(servers[1], lambda *of: stack.enter_context(clone(*of))),
-        }
-        pool = stack.enter_context(ThreadPoolExecutor(8))
-        done = {other: pool.submit(other, grounds[18]) for other in OTHERS}
-        done |= {c: pool.submit(one, grounds[c[3]], c) for c in CASES if c[2] not in ALL_AT_ONCE}
-        wait(done.values())
-        for how in ALL_AT_ONCE:
-            done |= all_at_once(grounds[18], how, pool)
-        yield done
-
-
-@pytest.mark.parametrize("case", CASES, ids=lambda case: "-".join(map(str, case)))
-def test_struck(outcomes, case):
-    outcomes[case].result()
-
-
-@pytest.mark.parametrize("other", OTHERS, ids=lambda other: other.__name__)
-def test_beside_each_other(outcomes, other):
-    outcomes[other].result()
+        well(first.end())
+    assert database.state()[0] == 0
+    assert dump(database) == grounds[18].dumps["migrated"]
 
 
 # From here on: a dump and an import, in a copy of the project, whose folder backups is its own.
@@ -446,12 +382,8 @@ WAYS = (*SIGNALS, "session terminated")
 # Holds an import up in the middle of its rows. Its foreign keys to users, checked at its end, are
 # held up by a lock on the user.
 HOLD_IMPORT = """
-CREATE FUNCTION hold(title text) RETURNS boolean LANGUAGE plpgsql AS $$
-BEGIN
-    IF title = '7000' THEN PERFORM pg_advisory_xact_lock(1); END IF;
-    RETURN true;
-END $$;
-ALTER TABLE properties ADD CONSTRAINT hold CHECK (hold(title));
+ALTER TABLE properties
+ADD CONSTRAINT hold CHECK (title <> '500' OR pg_advisory_xact_lock(1)::text = '');
 """
 IMPORT_HOLDS = {
     "rows": "SELECT pg_advisory_xact_lock(1)",
@@ -509,6 +441,7 @@ def test_dump_struck_half_way(full, checkout, backups, command, how):
 
 @pytest.fixture(scope="module")
 def export(full, checkout) -> str:
+    full.execute("DELETE FROM properties WHERE title::integer > 1000")  # an import is held up
     well(full.operations("export-data", cwd=checkout))
     (folder,) = (checkout / "backups").glob("*.data")
     return str(folder.rename(checkout / "a large export"))

@@ -117,7 +117,8 @@ def wait(connection: extensions.connection) -> None:
             waited = time.monotonic() - began
             silence = getattr(connection, "silence", None)
             if silence and waited > silence:
-                raise Unusable(f"The server has not answered for {waited:.0f} s: the line is cut.")
+                said = f"The server has not answered for {waited:.0f} s: the line is cut."
+                raise Unusable(f"{said} Try again when it is back.")
             if terminal:
                 print(f"\r\033[K{waited:.0f} s ...", end="", file=terminal, flush=True)
     finally:

@@ -8,8 +8,12 @@ FROM (
     ('statement_timeout', '0'),
     ('transaction_timeout', '0'),
     ('idle_session_timeout', '0'),
-    -- A client that fell silent in a transaction is given up.
+    -- A client that fell silent in a transaction is given up, and one whose line is lost.
     ('idle_in_transaction_session_timeout', '60s'),
+    ('tcp_keepalives_idle', '5'),
+    ('tcp_keepalives_interval', '2'),
+    ('tcp_keepalives_count', '3'),
+    ('tcp_user_timeout', '11s'),
     ('standard_conforming_strings', 'on'),
     ('quote_all_identifiers', 'off'),
     ('datestyle', 'ISO, YMD'),

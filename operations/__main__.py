@@ -29,7 +29,6 @@ from .target import HERE, Target, script
 
 BACKUPS = PROJECT / "backups"
 MANIFEST = "export.json"
-PSQL = ("-X", "-q", "-At", "-v", "ON_ERROR_STOP=1")
 EXPECT = "SELECT set_config('property_v2.row_counts', %s, false)"  # for progress.sql
 
 
@@ -77,6 +76,12 @@ def rollback(target: Target, arguments) -> None:
     for s in states:
         if s.status == "fail":
             raise Unusable(f"Not rolled back. {s.check} is {s.found}. {s.what_to_do}")
+    ((schema,),) = target.look("SELECT current_schema()")
+    if schema != "public":  # yoyo would look for its marks there
+        raise Unusable(
+            f"Not rolled back. The current schema is {schema or 'none'}, not public: set the role's"
+            " search_path so that public comes first."
+        )
     applied = [s.check for s in states if s.verdict == state.APPLIED]
     if not applied:
         print("Nothing to roll back: no migration is applied.")
@@ -181,12 +186,12 @@ def import_data(target: Target, arguments) -> None:
           "waits.", flush=True)  # fmt: skip
     target.look(EXPECT, json.dumps(counts))
     files = ("-f", HERE / "import_data.before.sql", "-f", "-", "-f", HERE / "import_data.after.sql")
-    import_them = (*PSQL, "-1", "-v", f"counts={json.dumps(counts)}", *files)
+    them = ("-v", f"counts={json.dumps(counts)}", "-c", "BEGIN", *files, "-c", "COMMIT")
     read = [folder / "pg_restore", "--data-only", "-f", "-", path]
     pipe = subprocess.PIPE
     with _timed("Imported"), subprocess.Popen(read, stdout=pipe, stderr=pipe, text=True) as rows:
         try:
-            print(target.run("Import", folder / "psql", *import_them, stdin=rows.stdout), end="")
+            print(target.psql("Import", *them, stdin=rows.stdout), end="")
         except Unusable as failed:
             rows.stdout.close()
             said = sentence(rows.stderr.read())
@@ -201,8 +206,7 @@ def sample_data(target: Target, arguments) -> None:
         raise Unusable(f"{arguments.n} is not a number of properties, 1 or more.")
     given = (f"{name}={getattr(arguments, name)}" for name in ("n", "seed", "embeddings"))
     values = [option for value in given for option in ("-v", value)]
-    program, file = target.programs / "psql", HERE / "sample_data.sql"
-    print(target.run("Sample data", program, *PSQL, *values, "-f", file), end="")
+    print(target.psql("Sample data", *values, "-f", HERE / "sample_data.sql"), end="")
 
 
 @contextlib.contextmanager

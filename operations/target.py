@@ -34,7 +34,25 @@ NEW_DEFAULTS = {
     "gssdelegation": "0", "max_protocol_version": "latest", "min_protocol_version": "3.0",
     "sslnegotiation": "postgres",
 }  # fmt: skip
+# No small limit of others ends a session that waits for another, and TCP tells the server that a
+# line is lost: its session would keep locks, and look as if it were at work, for hours.
+SETTINGS = (
+    "idle_session_timeout=0", "tcp_keepalives_idle=5", "tcp_keepalives_interval=2",
+    "tcp_keepalives_count=3", "tcp_user_timeout=11000",
+)  # fmt: skip
 IDENTITY = "SELECT system_identifier::text, current_database() FROM pg_control_system()"
+SAME = """
+DO $$
+BEGIN
+    IF NOT EXISTS (
+        SELECT FROM pg_control_system()
+        WHERE system_identifier::text = %s AND current_database() = %s
+    ) THEN
+        RAISE EXCEPTION 'it reaches another database';
+    END IF;
+END;
+$$
+"""
 
 
 class Target:
@@ -55,13 +73,14 @@ class Target:
         self.connection = database.connect(url, "python -m operations")
         info = self.connection.info
         given = {k: v for k, v in info.dsn_parameters.items() if v and NEW_DEFAULTS.get(k) != v}
-        given.pop("service", None)
+        for name in ("service", "application_name"):  # by theirs, programs are known
+            given.pop(name, None)
         service = re.search(r"[?&]service=([^&]+)", self.connection.url or "")
         self.name = service[1] if service else info.dbname
         if "," in given.get("host", ""):  # of several, the one that was reached
             given.pop("hostaddr", None)
             given["host"], given["port"] = info.host, str(info.port)
-        given["options"] = f"{given.get('options', '')} -c idle_session_timeout=0".strip()
+        given["options"] = " -c ".join([given.get("options", ""), *SETTINGS]).strip()
         for variable in [v for v in os.environ if v.startswith(("PG", "LC_ALL", "LANGUAGE"))]:
             del os.environ[variable]
         os.environ["LC_MESSAGES"] = "C"  # what programs say is read
@@ -146,10 +165,20 @@ class Target:
             raise self.failed(doing, message if code > 0 else ended)
         return output
 
+    def psql(self, doing: str, *arguments: object, stdin=None) -> str:
+        """Runs psql as run() does; what its own session reaches is proven before it changes it."""
+        with self.connection.cursor() as cursor:
+            same = cursor.mogrify(SAME, self.identity).decode()
+        strictly = ("-X", "-q", "-At", "-v", "ON_ERROR_STOP=1", "-c", same)
+        return self.run(doing, self.programs / "psql", *strictly, *arguments, stdin=stdin)
+
     def failed(self, doing: str, error: object) -> Unusable:
         """What a program or the server said, with ways out for this database."""
         reason = self.connection.here(sentence(error)) or "it did not say why"
         end = "" if reason.endswith(";") else "."  # a statement, to be pasted
+        if isinstance(error, psycopg2.Error) and not error.pgcode:
+            # The line was lost, perhaps with the answer to a commit.
+            end += f" {self.connection.ours('state')} says where things stand."
         return Unusable(f"{doing} failed: {reason}{end}")
 
     def waited(self, said: str) -> Unusable:

@@ -9,15 +9,17 @@ import signal
 import socket
 import threading
 from collections.abc import Iterator
-from contextlib import ExitStack, contextmanager, suppress
+from contextlib import ExitStack, closing, contextmanager, suppress
 
 import psycopg
+import psycopg2
 import pytest
 
 from common.database import Unusable, connect
 from local_postgres.server import Server
+from operations.target import Target
 
-from .conftest import MIGRATIONS, PROJECT, Database, clone, ended, wait_for
+from .conftest import MIGRATIONS, PROJECT, Database, clone, ended, refused, wait_for
 from .conftest import newest as server  # noqa: F401
 from .test_operations import Operator
 
@@ -78,6 +80,8 @@ def tcp(tmp_path_factory) -> Iterator[Database]:
 
 
 FILES = [*MIGRATIONS.glob("*.sql"), PROJECT / "operations" / "transaction.sql"]
+TOLD = "SELECT string_agg(setting, ' ' ORDER BY name) FROM pg_settings WHERE name ~ '^tcp_'"
+WITHIN_SECONDS = "3 5 2 11000"  # count, idle, interval and time-out
 
 
 @pytest.mark.parametrize("file", FILES, ids=lambda file: file.name)
@@ -85,23 +89,29 @@ def test_the_server_is_told_to_notice_a_lost_line(tcp, file):
     with psycopg.connect(f"host=127.0.0.1 port={tcp} user=postgres dbname=postgres") as session:
         for statement in re.findall(r"(?m)^SET LOCAL tcp_.*;", file.read_text()):
             session.execute(statement)
-        settings = ("keepalives_idle", "keepalives_interval", "keepalives_count", "user_timeout")
-        found = [session.execute(f"SHOW tcp_{s}").fetchone()[0] for s in settings]
-    assert found == ["5", "2", "3", "11000"]
+        assert session.execute(TOLD).fetchone()[0] == WITHIN_SECONDS
 
 
-def test_our_connections_notice_a_lost_line(tcp):
-    connection = connect(f"postgresql://postgres@127.0.0.1:{tcp}/postgres")
-    try:
-        with socket.socket(fileno=os.dup(connection.fileno())) as line:
-            options = (socket.TCP_KEEPIDLE, socket.TCP_KEEPINTVL, socket.TCP_KEEPCNT)
-            assert [line.getsockopt(socket.IPPROTO_TCP, o) for o in options] == [5, 2, 3]
-            assert line.getsockopt(socket.IPPROTO_TCP, socket.TCP_USER_TIMEOUT) == 11000
+def test_our_connections_notice_a_lost_line_on_both_sides(tcp, monkeypatch):
+    """That which is opened first, and one with the parameters of yoyo and the programs."""
+    monkeypatch.setattr(os, "environ", dict(os.environ))  # as for programs, it is changed
+    target = Target(f"postgresql://postgres@127.0.0.1:{tcp}/postgres")
+    with closing(target.connection), closing(psycopg2.connect(target.dsn)) as another:
+        for connection in (target.connection, another):
+            with socket.socket(fileno=os.dup(connection.fileno())) as line:
+                options = (socket.TCP_KEEPIDLE, socket.TCP_KEEPINTVL, socket.TCP_KEEPCNT)
+                assert [line.getsockopt(socket.IPPROTO_TCP, o) for o in options] == [5, 2, 3]
+                assert line.getsockopt(socket.IPPROTO_TCP, socket.TCP_USER_TIMEOUT) == 11000
+            with connection.cursor() as cursor:
+                cursor.execute(TOLD)
+                assert cursor.fetchone()[0] == WITHIN_SECONDS
+
+
+def test_a_server_that_is_silent_is_given_up(tcp):
+    with closing(connect(f"postgresql://postgres@127.0.0.1:{tcp}/postgres")) as connection:
         connection.silence = 0.5
         with pytest.raises(Unusable, match="has not answered"), connection.cursor() as cursor:
             cursor.execute("SELECT pg_sleep(60)")
-    finally:
-        connection.close()
 
 
 @contextmanager
@@ -170,6 +180,15 @@ def test_a_signal_ends_the_rollback_and_leaves_no_lock(checkout, migrated, who, 
     assert "Interrupted. make state-test says where things stand." in done.stderr
     assert migrated.dump() == before
     assert migrated.state()[0] == 0
+
+
+def test_a_rollback_whose_sessions_were_ended_lets_go_of_yoyos_lock(migrated):
+    with migrated.holding():
+        run = migrated.start(*migrated.our_command("operations", "rollback"))
+        migrated.wait_for_session(OURS, "the rollback is at work", run)
+        migrated.terminate(f"{OURS} OR application_name = 'yoyo'")
+        refused(ended(run), "yoyo rollback failed: terminating connection")
+    assert migrated.state()[1]["yoyo lock"]["found"] == "free"
 
 
 def test_what_ctrl_c_on_a_bare_yoyo_leaves_is_named_with_its_way_out(migrated):

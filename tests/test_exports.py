@@ -13,6 +13,7 @@ import pytest
 from .conftest import TABLES, Database, behind, clone, ended, fill, refused, rows, well
 from .conftest import newest as server  # noqa: F401
 from .test_operations import Operator
+from .traffic import Traffic
 
 USERS = "INSERT INTO users (email) VALUES ('a@example.com'), ('b@example.com'), ('c@example.com')"
 AUTHORS = "SELECT title, created_by, updated_by, updated_at FROM properties ORDER BY title"
@@ -58,8 +59,17 @@ def test_the_newest_export_is_the_latest_whatever_the_time_zone(full):
     latest = max(full.backups(), key=lambda path: path.stat().st_ctime_ns)
     assert latest == full.backups()[-1]
     empty(database)
-    well(full.run("import-data"), f"Importing backups/{latest.name}: 4 amenities")
+    waits = "nobody reads the tables, and a DELETE of a user who is named in them waits"
+    well(full.run("import-data"), f"Importing backups/{latest.name}: 4 amenities", waits)
     assert rows(database) == before
+
+
+def test_the_tables_are_found_under_a_search_path_without_public(full):
+    before, elsewhere = rows(full.database), {"PGOPTIONS": "-c search_path=pg_catalog"}
+    well(full.run("export-data", **elsewhere), "500 properties")
+    empty(full.database)
+    well(full.run("import-data", **elsewhere), "500 properties")
+    assert rows(full.database) == before
 
 
 def test_an_environment_takes_no_export_of_one_whose_name_begins_alike(full, operator):
@@ -145,6 +155,30 @@ def test_import_fills_only_empty_tables(operator, source):
     before = operator.database.dump()
     refused(operator.run("import-data", "--from", source[1]), "amenities is not empty")
     assert operator.database.dump() == before
+
+
+def test_readers_go_on_while_an_import_waits_for_its_tables(operator, source):
+    database, read = operator.database, "SELECT FROM policies"
+    with database.holding(read), Traffic(database, read) as reads:
+        run = operator.start("import-data", "--from", source[1])
+        pauses = "application_name = 'psql' AND wait_event = 'PgSleep'"
+        database.wait_for_session(pauses, "it pauses", run)
+        reads.three_more()
+    well(ended(run))
+    assert not reads.errors
+
+
+def test_a_row_committed_while_the_import_waits_is_seen_under_repeatable_read(operator, source):
+    database = operator.database
+    isolation = "SET default_transaction_isolation = 'repeatable read'"
+    database.superuser(f"ALTER DATABASE {database.name} {isolation}")
+    with database.connect() as writer, writer.transaction():
+        writer.execute("INSERT INTO amenities (id, category) VALUES ('late', 'area')")
+        run = operator.start("import-data", "--from", source[1])
+        waits = "application_name = 'psql' AND wait_event IN ('relation', 'PgSleep')"
+        database.wait_for_session(waits, "the import waits", run)
+    refused(ended(run), "amenities is not empty. Nothing was imported")
+    assert rows(database)["amenities"][0] == 1
 
 
 def test_an_incomplete_export_imports_nothing(operator, source):
@@ -278,6 +312,7 @@ def test_who_gives_up_says_who_holds_the_tables(operator, source):
 def test_a_dump_behind_an_exclusive_lock_ends_and_says_who_has_it(full, lock):
     """And nobody else, as a reader of users is in nobody's way."""
     database = full.database
+    database.environment = {"PGAPPNAME": "deployment"}  # which pg_dump must not be called
     with database.holding(lock) as pid, database.holding("SELECT FROM users"):
         for process in [full.start(verb) for verb in ("backup-db", "export-data")]:
             done = ended(process)

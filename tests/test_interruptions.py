@@ -243,6 +243,8 @@ class Held:
         assert done.returncode != 0, "the run was not struck"
         if self.how == "disk full":
             assert "File too large" in done.stderr
+        if (self.command, self.how) == ("restore-kept", STOPPED):
+            assert "says where things stand." in done.stderr  # perhaps it is done
         is_committed = self.place in (COMMIT, MARK) or self.how.startswith("bookkeeping")
         verdict, left = LEFT[self.command][is_committed]
         if is_committed:
@@ -379,6 +381,7 @@ SELECT n, (SELECT string_agg(md5(random()::text), '') FROM generate_series(1, 40
 """
 SIGNALS = {"SIGKILL": signal.SIGKILL, "Ctrl-C": signal.SIGINT}
 WAYS = (*SIGNALS, "session terminated")
+ALONE = "SIGTERM to it alone"  # as at the end of a job: what it started must not go on
 # Holds an import up in the middle of its rows. Its foreign keys to users, checked at its end, are
 # held up by a lock on the user.
 HOLD_IMPORT = """
@@ -416,6 +419,8 @@ def strike(database: Database, process: Process, how: str) -> None:
     """It says in a sentence that it failed, unless it was killed, and leaves no session."""
     if how in SIGNALS:
         os.killpg(process.pid, SIGNALS[how])
+    elif how == ALONE:
+        os.kill(process.pid, signal.SIGTERM)
     else:
         assert database.terminate("application_name IN ('pg_dump', 'psql')")
     done = ended(process)
@@ -447,7 +452,7 @@ def export(full, checkout) -> str:
     return str(folder.rename(checkout / "a large export"))
 
 
-@pytest.mark.parametrize("how", WAYS)
+@pytest.mark.parametrize("how", [*WAYS, ALONE])
 @pytest.mark.parametrize("place", IMPORT_HOLDS)
 def test_import_struck_half_way_leaves_nothing_of_it(empty, checkout, export, place, how):
     before = empty.dump()
@@ -458,6 +463,19 @@ def test_import_struck_half_way_leaves_nothing_of_it(empty, checkout, export, pl
         strike(empty, importing, how)
     assert empty.dump() == before
     assert empty.state()[0] == 0
+
+
+def test_the_server_ends_an_import_whose_client_was_stopped(empty, checkout, export):
+    before = empty.dump()
+    command = empty.our_command("operations", "import-data", "--from", export)
+    with empty.holding(IMPORT_HOLDS["foreign keys"], "postgres") as holder:
+        importing = empty.start(*command, cwd=checkout)
+        empty.wait_for_session(behind(holder), "it holds its tables", importing)
+        os.killpg(importing.pid, signal.SIGSTOP)
+    empty.wait_until_alone("application_name = 'psql'")
+    os.killpg(importing.pid, signal.SIGCONT)
+    refused(ended(importing), "Import failed: ")
+    assert empty.dump() == before
 
 
 def test_after_all_that_the_import_brings_every_row(full, empty, checkout, export):

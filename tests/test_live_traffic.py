@@ -56,19 +56,22 @@ def dump(database: Database) -> Iterator[None]:
 
 
 @contextmanager
-def autovacuum(database: Database, table: str = "users") -> Iterator[None]:
+def autovacuum(
+    database: Database, table: str = "users", change: str = "full_name = 'A' WHERE id > 2"
+) -> Iterator[None]:
     """A worker so slow that it is still at work when the migration insists."""
     database.execute(
         f"ALTER TABLE {table} SET (autovacuum_vacuum_cost_delay = 100,"
         " autovacuum_vacuum_cost_limit = 1, autovacuum_vacuum_scale_factor = 0)"
     )
-    database.execute("UPDATE users SET full_name = 'A' WHERE id > 2")
+    database.execute(f"UPDATE {table} SET {change}")
+    oid = database.value(f"SELECT '{table}'::regclass::oid")  # wherever it is set aside
     database.wait_for(
-        "SELECT 1 FROM pg_stat_progress_vacuum"
-        f" WHERE relid = '{table}'::regclass AND datname = current_database()",
+        f"SELECT 1 FROM pg_stat_progress_vacuum WHERE relid = {oid}"
+        " AND datname = current_database()",
         f"an autovacuum of {table} begins",
     )
-    finished = f"SELECT autovacuum_count FROM pg_stat_user_tables WHERE relname = '{table}'"
+    finished = f"SELECT autovacuum_count FROM pg_stat_user_tables WHERE relid = {oid}"
     before = database.value(finished)
     yield
     assert database.value(finished) == before, "it was not in the way until the end"
@@ -111,7 +114,7 @@ class Seen:
         self.migration |= set(migration)
         self.tries |= {try_began} - {None}
         self.moments += bool(self.tries)
-        for session, behind in waits.items():
+        for session, behind in (waits or {}).items():  # if they failed, that is said below
             self.waiting[session] += bool(behind)
             self.waited_for |= set(behind)
 

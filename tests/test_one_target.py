@@ -177,8 +177,8 @@ def test_of_two_hosts_all_sessions_take_the_one_that_was_reached(operations, ser
 
 
 @contextmanager
-def balancer(folder: Path, *databases: Database) -> Iterator[str]:
-    """A folder whose socket leads the first session to the first database, others to the second."""
+def balancer(folder: Path, *databases: Database, first: int = 1) -> Iterator[str]:
+    """A folder whose socket leads to the first database, after so many sessions to the second."""
     listening = socket.socket(socket.AF_UNIX)
     listening.bind(str(folder / ".s.PGSQL.5432"))
     listening.listen()
@@ -199,7 +199,7 @@ def balancer(folder: Path, *databases: Database) -> Iterator[str]:
             except OSError:
                 return
             upstream = socket.socket(socket.AF_UNIX)
-            upstream.connect(f"{databases[min(number, 1)].host}/.s.PGSQL.5432")
+            upstream.connect(f"{databases[number >= first].host}/.s.PGSQL.5432")
             number += 1
             for pair in ((client, upstream), (upstream, client)):
                 threading.Thread(target=pump, args=pair, daemon=True).start()
@@ -238,6 +238,24 @@ def test_what_would_reach_another_server_is_not_run(operations, servers, verb, t
         else:
             well(done)
         assert (one.dump() == before[0], other.dump() == before[1]) == (bool(said), True)
+
+
+@pytest.mark.parametrize("verb", ["import-data", "sample-data"])
+def test_the_session_that_writes_is_itself_on_this_database(operations, servers, filled, verb):
+    """Though the programs were seen to reach it."""
+    export = re.search(r"backups/\S+\.data", operations(filled, "export-data").stdout)[0]
+    options = ["--from", export] if verb == "import-data" else ["10"]
+    newer, older = (clone(s, "migrated", "test_balanced") for s in servers)
+    with newer as one, older as other, TemporaryDirectory() as folder:
+        url = f"postgresql://bestays@/{one.name}?host={folder}"
+        for database in (one, other):
+            allowed = "SET property_v2.allow_data_loss = on"
+            database.superuser(f"ALTER DATABASE {database.name} {allowed}")
+        before = one.dump(), other.dump()
+        with balancer(Path(folder), one, other, first=2):
+            done = operations(one, verb, *options, url=url)
+        refused(done, " failed: it reaches another database.")
+        assert (one.dump(), other.dump()) == before
 
 
 class Clients:
@@ -323,13 +341,20 @@ def test_a_client_without_tls_is_not_taken_for_tls(
 
 
 def test_secrets_reach_the_programs_and_no_command_line(filled, bare):
-    """What they print is read, so it is in English, too."""
+    """Nor does what a shell has of libpq; what they print is read, so it is in English."""
     clients = Clients(bare)
-    seen = f'grep -q "sslpassword={SECRET}" "$PGSERVICEFILE" && [ "$LC_ALL$LC_MESSAGES" = C ]'
+    seen = f'grep -q "sslpassword={SECRET}" "$PGSERVICEFILE" && [ "$PGTZ$LC_ALL$LC_MESSAGES" = C ]'
     fit = clients.add("fit", filled.server, f'[ "$1" = --version ] || {{ {seen}; }} || exit 1\n')
-    well(backup(filled, bare, fit, options=f"&sslpassword={SECRET}", LC_ALL="de_DE.UTF-8"))
+    shell = {"LC_ALL": "de_DE.UTF-8", "PGTZ": "Asia/Bangkok"}
+    well(backup(filled, bare, fit, options=f"&sslpassword={SECRET}", **shell))
     assert clients.called("fit") == set(PROGRAMS)
     assert SECRET not in clients.log.read_text()  # with what arguments they were called
+
+
+def test_a_program_that_was_killed_is_named(migrated, bare):
+    killed = '[ "$1" = -Fc ] && kill -9 $$\n'
+    fit = Clients(bare).add("fit", migrated.server, killed)
+    refused(backup(migrated, bare, fit), "Backup failed: pg_dump was ended by signal 9.")
 
 
 @pytest.mark.parametrize("named", ["service", "url"])

@@ -92,6 +92,13 @@ def test_refuses_where_rows_may_not_be_lost_and_changes_nothing(migrated):
     assert migrated.dump() == before
 
 
+def test_a_table_of_others_that_refers_to_them_is_named_and_nothing_advises_cascade(database):
+    database.execute("CREATE TABLE viewings (property_id uuid REFERENCES properties)")
+    done = database.operations("sample-data", "10")
+    refused(done, 'Table "viewings" references "properties"')
+    assert "CASCADE" not in done.stderr
+
+
 def test_names_what_is_missing(unmigrated):
     refused(allow(unmigrated).operations("sample-data", "10"), "operations migrate -d ")
 

@@ -92,6 +92,8 @@ def test_running_now(server, command):
             assert f"held by process {run.pid} " in verdicts["yoyo lock"]["found"]
             done = database.validation("check")
             assert done.returncode == 1 and "running now" in done.stdout
+            done = database.operations("rollback")
+            assert done.returncode == 2 and f"{MIGRATION} is running now" in done.stderr
         well(ended(run))
 
 

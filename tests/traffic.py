@@ -29,7 +29,9 @@ class Traffic:
         self._thread = threading.Thread(target=self._work, daemon=True)
 
     def _work(self) -> None:
-        options = {"application_name": "traffic", "prepare_threshold": None}
+        # A try of 120 ms never makes it wait so long; one that stays in the queue does.
+        options = {"options": "-c lock_timeout=10s", "application_name": "traffic",
+                   "prepare_threshold": None}  # fmt: skip
         try:
             with self.database.connect(**options) as connection:
                 while not self._stop.wait(self.pause):

@@ -29,9 +29,8 @@ from local_postgres.server import VERSIONS, Server
 from validation import expectation
 from validation.__main__ import main as validation
 
-from .forks import Fork
+from .forks import PROJECT, Fork
 
-PROJECT = Path(__file__).resolve().parent.parent
 MIGRATIONS = PROJECT / "migrations"
 TABLES = expectation.tables()
 # Beside later migrations these are not run here, but by make test in a copy with the first alone.
@@ -43,6 +42,10 @@ FIRST_ALONE = (
 if any(not path.name.startswith("0001") for path in MIGRATIONS.glob("*.sql")):
     collect_ignore = [f"test_{name}.py" for name in FIRST_ALONE]
 DEADLINE = 180  # seconds for a statement, a wait, or the end of a command
+BEFORE_ALL = ("PYTHON", "LC_", "LANG")  # variables that Python reads when it starts
+# Of this run alone: another beside it may show its own.
+SECRET = f"not-to-be-seen-in-any-command-line-{os.getpid()}"
+ALLOWED = {"PGOPTIONS": "-c property_v2.allow_data_loss=on"}
 LOCK_USERS = "LOCK TABLE users IN ROW EXCLUSIVE MODE"  # as every write of users does
 SESSIONS = """
 SELECT {} FROM pg_stat_activity
@@ -59,16 +62,24 @@ names = (f"test_{n}" for n in itertools.count())
 class Database:
     """One database, and what an operator can do with it."""
 
-    deadline: float | None = DEADLINE  # of a command
+    # Of commands
+    deadline: float | None = DEADLINE
+    cwd = PROJECT
 
     def __init__(self, server: Server, name: str, user: str = "bestays") -> None:
         self.server, self.name, self.user = server, name, user
         self.host = str(server.socket_folder)
+        # How commands come here
+        self.url = f"postgresql://{user}@/{name}?host={self.host}"
         self.environment: dict[str, str] = {}
 
-    @property
-    def url(self) -> str:
-        return f"postgresql://{self.user}@/{self.name}?host={self.host}"
+    def by_service(self, name: str = "bestays_test") -> Database:
+        """From now on commands know it as that service, which has the SECRET as password."""
+        file = self.cwd / f"{self.name}.services"
+        place = f"host={self.host}\nuser={self.user}\ndbname={self.name}\n"
+        file.write_text(f"[{name}]\n{place}password={SECRET}\n")
+        self.url, self.environment = f"postgresql://?service={name}", {"PGSERVICEFILE": str(file)}
+        return self
 
     # By sessions
 
@@ -128,23 +139,21 @@ class Database:
     def env(self, **more: str) -> dict[str, str]:
         """The environment of commands: nothing of libpq's, no PostgreSQL program on the PATH."""
         kept = {k: v for k, v in os.environ.items() if not k.startswith("PG")}
-        path = str(Path(sys.executable).parent)
+        path = f"{self.cwd / 'bin'}:{Path(sys.executable).parent}"
         return {**kept, "PATH": path, "NO_COLOR": "1", **self.environment, **more}
 
-    def run(self, *command: str, cwd: Path = PROJECT, **environment: str) -> Done:
-        env = self.env(**environment)
-        is_ours = command[0] == "yoyo" or command[1:2] == ("-m",)
-        if is_ours and cwd == PROJECT and all(name.startswith("PG") for name in environment):
-            return ended(Fork(command, env, cwd), self.deadline)
-        return subprocess.run(
-            command, cwd=cwd, env=env, capture_output=True, text=True, timeout=self.deadline
-        )
+    def run(self, *command: str, cwd: Path | None = None, **environment: str) -> Done:
+        return ended(self.start(*command, cwd=cwd, **environment), self.deadline)
 
-    def start(self, *command: str, cwd: Path = PROJECT, **environment: str) -> Process:
-        """Starts what run() would run, in a process group of its own; see also ended()."""
+    def start(self, *command: str, cwd: Path | None = None, **environment: str) -> Process | Fork:
+        """Starts it in a process group of its own; see also ended()."""
+        given = {**self.environment, **environment}
+        is_python = command[0] == "yoyo" or command[1:2] == ("-m",)
+        if is_python and not any(name.startswith(BEFORE_ALL) for name in given):
+            return Fork(command, self.env(**given), cwd or self.cwd)
         return Process(
-            command, cwd=cwd, env=self.env(**environment), text=True, start_new_session=True,
-            stdout=subprocess.PIPE, stderr=subprocess.PIPE,
+            command, cwd=cwd or self.cwd, env=self.env(**given), text=True,
+            stdout=subprocess.PIPE, stderr=subprocess.PIPE, start_new_session=True,
         )  # fmt: skip
 
     def yoyo_command(self, *arguments: str) -> tuple[str, ...]:
@@ -201,6 +210,10 @@ class Database:
         )  # fmt: skip
         assert done.returncode == 0, done.stderr
         return re.sub(r"(?m)^\\(un)?restrict .*\n", "", done.stdout)
+
+    def backups(self, pattern: str = "*") -> list[Path]:
+        """The dumps and exports in backups/, by their names."""
+        return sorted((self.cwd / "backups").glob(pattern))
 
     def tables(self) -> set[str]:
         """Which of our tables exist in public."""
@@ -271,6 +284,18 @@ def rows(database: Database, schema: str = "public") -> dict[str, tuple[int, str
     return {t: database.execute(f"{every} FROM {schema}.{t} AS t")[0] for t in TABLES}
 
 
+@contextmanager
+def changed(file: Path, old: str, new: str) -> Iterator[None]:
+    """A file with another text in the place of one, until the block ends."""
+    text = file.read_text()
+    assert text.count(old) == 1, f"{old} in {file}"
+    file.write_text(text.replace(old, new))
+    try:
+        yield
+    finally:
+        file.write_text(text)
+
+
 def copy_of_the_project(folder: Path, *left_out: str) -> Path:
     """Copies the checkout without what is made in it; its .venv is the installed environment."""
     made = (".git", ".venv", "data", "backups", "__pycache__", *left_out)
@@ -308,6 +333,14 @@ def checkout(tmp_path_factory) -> Path:
     for tool in ("make", "sh", "sed", "awk", "uname", "dirname", "basename"):
         (folder / "bin" / tool).symlink_to(shutil.which(tool))
     return folder
+
+
+@pytest.fixture
+def in_checkout(checkout, monkeypatch) -> Path:
+    """Commands run in that copy, which has no backups yet."""
+    shutil.rmtree(checkout / "backups", ignore_errors=True)
+    monkeypatch.setattr(Database, "cwd", checkout)
+    return checkout
 
 
 @pytest.fixture(scope="session")
@@ -390,19 +423,13 @@ def newest(servers) -> Server:
     return servers[0]
 
 
-@pytest.fixture
-def unmigrated(server) -> Iterator[Database]:
-    with clone(server, "unmigrated") as database:
-        yield database
+def copy_of(template: str):
+    @pytest.fixture(name=template)
+    def database(server) -> Iterator[Database]:
+        with clone(server, template) as database:
+            yield database
+
+    return database
 
 
-@pytest.fixture
-def migrated(server) -> Iterator[Database]:
-    with clone(server, "migrated") as database:
-        yield database
-
-
-@pytest.fixture
-def filled(server) -> Iterator[Database]:
-    with clone(server, "filled") as database:
-        yield database
+unmigrated, migrated, filled = map(copy_of, ("unmigrated", "migrated", "filled"))

@@ -1,28 +1,32 @@
-"""Runs of our commands and of yoyo, forked from a process that has imported what they need.
+"""Runs of yoyo and of `python -m …`, forked from a process that has imported what they need.
 
-More than half of what such a run costs is its start, and the tests make many hundreds.
+Most of what such a run costs is its start, and the tests make many hundreds.
 """
 
 from __future__ import annotations
 
 import multiprocessing
 import os
+import runpy
+import signal
 import subprocess
 import sys
 import tempfile
 import threading
+import time
 from multiprocessing import connection
 from pathlib import Path
 
 from yoyo.scripts.main import main as yoyo
 
-from common.report import listen_to_signals
-from operations.__main__ import main as operations
-from validation.__main__ import main as validation
+PROJECT = Path(__file__).resolve().parent.parent
+OURS = {"common", "development", "local_postgres", "operations", "validation"}
 
 server = multiprocessing.get_context("forkserver")
 server.set_forkserver_preload(
-    [__name__, "psycopg2", "yoyo.backends.core.postgresql"]
+    ["pytest", __name__]  # pytest, as every child of a script imports what the script does
+    + [f"{module}.__main__" for module in ("operations", "validation")]
+    + ["local_postgres.server", "psycopg2", "yoyo.backends.core.postgresql"]
     + [f"yoyo.scripts.{name}" for name in ("init", "migrate", "newmigration")]
 )
 # Two threads that ask for one process's exit code would take it from each other, and a start
@@ -31,17 +35,22 @@ asking = threading.Lock()
 
 
 def in_fork(command: tuple[str, ...], environment: dict[str, str], cwd: Path, outputs) -> None:
+    os.setsid()
     for descriptor, path in enumerate(outputs, 1):
         os.dup2(os.open(path, os.O_WRONLY), descriptor)
     os.environ.clear()
     os.environ.update(environment)
+    time.tzset()
     os.chdir(cwd)
-    program, *arguments = command
-    if program == "yoyo":
-        sys.exit(yoyo(arguments))
-    _, module, *arguments = arguments
-    listen_to_signals()
-    sys.exit({"validation": validation, "operations": operations}[module](arguments))
+    if cwd != PROJECT:  # the modules of another copy
+        sys.path[:] = [str(cwd), *(path for path in sys.path if path != str(PROJECT))]
+        for name in [name for name in sys.modules if name.partition(".")[0] in OURS]:
+            del sys.modules[name]
+    if command[0] == "yoyo":
+        sys.exit(yoyo(command[1:]))
+    _, _, module, *sys.argv[1:] = command
+    sys.modules.pop(f"{module}.__main__", None)  # as if nobody had imported it
+    runpy.run_module(module, run_name="__main__", alter_sys=True)
 
 
 class Fork:
@@ -54,7 +63,14 @@ class Fork:
         self.process = server.Process(target=in_fork, args=arguments)
         with asking:
             self.process.start()
-        self.pid, self.kill = self.process.pid, self.process.kill
+        self.pid = self.process.pid
+
+    def send_signal(self, number: int) -> None:
+        if self.poll() is None:  # otherwise the process id may be another's by now
+            os.kill(self.pid, number)
+
+    def kill(self) -> None:
+        self.send_signal(signal.SIGKILL)
 
     def poll(self) -> int | None:
         with asking:

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 import os
 import re
 import subprocess
@@ -17,7 +16,9 @@ from development import renew
 from local_postgres.server import Server
 from validation import expectation
 
-from .conftest import PROJECT, clone, copy_of_the_project
+from .conftest import PROJECT, clone, copy_of_the_project, ended, well
+from .conftest import newest as server  # noqa: F401
+from .forks import Fork
 from .test_queries import BOUNDS
 
 DOCS = PROJECT / "docs"
@@ -62,10 +63,10 @@ def blocks(page: str) -> Iterator[tuple[str, str, str, str]]:
 def checkout(tmp_path_factory):
     """A copy of the checkout with a local server, and the migration that the pages are about."""
     folder = copy_of_the_project(tmp_path_factory.mktemp("checkout") / "property-v2", "tests")
-    for path in folder.glob("migrations/*.sql"):
-        if not path.name.startswith("0001"):
+    if later := [p for p in folder.glob("migrations/*.sql") if not p.name.startswith("0001")]:
+        for path in later:
             path.unlink()
-    subprocess.run([sys.executable, "-m", "development.renew"], cwd=folder, check=True)
+        subprocess.run([sys.executable, "-m", "development.renew"], cwd=folder, check=True)
     server = Server(data=folder / "local_postgres" / "data")
     server.start({"fsync": "off"})
     yield folder
@@ -131,12 +132,12 @@ def test_every_command_exists():
     modules = r"python -m ((?:validation|operations|local_postgres|benchmark)(?: [a-z][a-z-]+)?)"
     pages = [*PAGES, PROJECT / ".github" / "workflows" / "test.yml"]
     said = "\n".join(map(text_without_comments, pages))
-    commands = [["make", "-n", *called.split()] for called in re.findall(targets, said, re.M)]
-    for command in set(re.findall(modules, said)) - {"local_postgres psql"}:  # psql has its own
-        commands.append([sys.executable, "-m", *command.split(), "--help"])
-    for command in commands:
-        done = subprocess.run(command, cwd=PROJECT, capture_output=True, text=True, timeout=60)
-        assert done.returncode == 0, f"{command}: {done.stderr}"
+    called = {target for found in re.findall(targets, said, re.M) for target in found.split()}
+    subprocess.run(["make", "-n", *called], cwd=PROJECT, check=True, stdout=subprocess.DEVNULL)
+    commands = set(re.findall(modules, said)) - {"local_postgres psql"}  # which has its own
+    for command in sorted(commands):
+        help_of_it = ("python", "-m", *command.split(), "--help")
+        well(ended(Fork(help_of_it, dict(os.environ), PROJECT)))
 
 
 # Links, paths and names
@@ -190,23 +191,20 @@ def test_the_runbook_knows_every_state_and_every_error():
         assert re.search(rf"\| .*{said}.* \|", runbook), f"{said} is not in docs/runbook.md"
 
 
-def test_the_checklist_names_every_check(servers):
+def test_the_checklist_names_every_check(unmigrated):
     checklist = (DOCS / "runbook.md").read_text().partition("## Checklist")[2].partition("\n## ")[0]
     named = {name for cell in re.findall(r"\| ([^|]*) \|$", checklist, re.M)
              for name in re.findall(r"`([^`]+)`", cell)}  # fmt: skip
-    with clone(servers[0], "unmigrated") as database:
-        results = json.loads(database.validation("check", "--format", "json").stdout)
-    checks = {r["check"] for r in results["results"] if r["found"] != "not applied"}
+    checks = {r["check"] for r in unmigrated.look("check")[1] if r["found"] != "not applied"}
     assert named - {"make check"} == checks
 
 
-def test_counts_are_those_of_the_schema(servers):
+def test_counts_are_those_of_the_schema(unmigrated):
     lists = expectation.FILE.read_text().partition(expectation.SHOWN)[0]
-    with clone(servers[0], "unmigrated") as database:
-        counted = database.execute(
-            f"{lists} SELECT kind, count(*), count(*) FILTER (WHERE name LIKE 'idx_%%')"
-            " FROM expected WHERE migration = '0001_property_v2' GROUP BY kind"
-        )
+    counted = unmigrated.execute(
+        f"{lists} SELECT kind, count(*), count(*) FILTER (WHERE name LIKE 'idx_%%')"
+        " FROM expected WHERE migration = '0001_property_v2' GROUP BY kind"
+    )
     counts = {kind: {all_of_them, secondary} for kind, all_of_them, secondary in counted}
     for page in ("docs/locks.md", "docs/specification.md", "migrations/0001_property_v2.sql"):
         text = (PROJECT / page).read_text().partition("## Departures")[0]

@@ -99,7 +99,7 @@ lint: setup ## ruff, sqlfluff and squawk
 
 later := $(filter-out migrations/0001_%,$(wildcard migrations/*.sql))
 
-# With later migrations, what is about the first is tested in a copy that has it alone (FIRST_ALONE).
+# With later migrations, what is about the first is tested in a copy that has it alone (OF_ALL).
 # Beside each other, lint and three runs of pytest, which take file after file (tests/conftest.py)
 test: setup ## lint, and all tests on PostgreSQL 16 and 18
 	@$(in_venv) folder=$$(mktemp -d) && chmod 755 $$folder && mkdir $$folder/taken && \

@@ -33,14 +33,13 @@ from .forks import PROJECT, Fork
 
 MIGRATIONS = PROJECT / "migrations"
 TABLES = expectation.tables()
-# Beside later migrations these are not run here, but by make test in a copy with the first alone.
-FIRST_ALONE = (
-    "cut_lines", "dry_run", "exports", "indexes", "interruptions", "kept", "live_traffic",
-    "local_postgres", "lock_patience", "monitor", "one_target", "operations", "queries",
-    "round_trip", "sample_data", "standby", "state",
-)  # fmt: skip
-if any(not path.name.startswith("0001") for path in MIGRATIONS.glob("*.sql")):
-    collect_ignore = [f"test_{name}.py" for name in FIRST_ALONE]
+# Beside later migrations only what holds for all of them is run here; the rest is about the first,
+# and make test runs it in a copy with the first alone.
+OF_ALL = ("docs", "house", "migrations", "mutations", "schema")
+LATER = [p.name for p in MIGRATIONS.glob("*.sql") if not p.name.startswith("0001")]
+if LATER:
+    tests = {path.name for path in Path(__file__).parent.glob("test_*.py")}
+    collect_ignore = sorted(tests - {f"test_{name}.py" for name in OF_ALL})
 DEADLINE = 180  # seconds for a statement, a wait, or the end of a command
 BEFORE_ALL = ("PYTHON", "LC_", "LANG")  # variables that Python reads when it starts
 # Of this run alone: another beside it may show its own.
@@ -297,10 +296,14 @@ def changed(file: Path, old: str, new: str) -> Iterator[None]:
 
 
 def copy_of_the_project(folder: Path, *left_out: str) -> Path:
-    """Copies the checkout without what is made in it; its .venv is the installed environment."""
-    made = (".git", ".venv", "data", "backups", "__pycache__", *left_out)
+    """Copies the checkout without what is made in it, and with the first migration alone; its .venv
+    is the installed environment.
+    """
+    made = (".git", ".venv", "data", "backups", "__pycache__", *left_out, *LATER)
     shutil.copytree(PROJECT, folder, ignore=shutil.ignore_patterns(*made))
     (folder / ".venv").symlink_to(PROJECT / ".venv")
+    if LATER:
+        subprocess.run([sys.executable, "-m", "development.renew"], cwd=folder, check=True)
     return folder
 
 

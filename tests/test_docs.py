@@ -5,7 +5,6 @@ from __future__ import annotations
 import os
 import re
 import subprocess
-import sys
 from collections.abc import Iterator
 from contextlib import ExitStack
 from pathlib import Path
@@ -63,10 +62,6 @@ def blocks(page: str) -> Iterator[tuple[str, str, str, str]]:
 def checkout(tmp_path_factory):
     """A copy of the checkout with a local server, and the migration that the pages are about."""
     folder = copy_of_the_project(tmp_path_factory.mktemp("checkout") / "property-v2", "tests")
-    if later := [p for p in folder.glob("migrations/*.sql") if not p.name.startswith("0001")]:
-        for path in later:
-            path.unlink()
-        subprocess.run([sys.executable, "-m", "development.renew"], cwd=folder, check=True)
     server = Server(data=folder / "local_postgres" / "data")
     server.start({"fsync": "off"})
     yield folder
@@ -99,7 +94,7 @@ def test_commands_of_a_page_run_in_its_order(page, checkout, services):
             assert re.fullmatch(r"not run: \w.{9,}", comment), f"{where} does not say why"
             continue
         if comment == "applied":
-            production.apply()
+            well(production.yoyo("apply", "-r", "0001_property_v2"))
         if comment == "with rows":
             production.execute(renew.ROWS)
         if comment == "output":  # of the commands before it

@@ -238,11 +238,12 @@ lines (chapter, section, place, line) AS (
     (0, 2, 3, '    users {'),
     (0, 2, 4, '        integer id PK'),
     (0, 2, 5, '    }'),
-    (0, 9, 1, '```'),
-    (0, 9, 2, ''),
-    (0, 9, 3, 'Dotted: ids within the JSONB documents of a listing, which no foreign key checks.'),
-    (0, 9, 4, '`update_updated_at_column()` sets `updated_at` to the begin of the transaction: a'),
-    (0, 9, 5, 'later commit may carry an earlier time.')
+    -- After all tables
+    (0, 99, 1, '```'),
+    (0, 99, 2, ''),
+    (0, 99, 3, 'Dotted: ids within the JSONB documents of a listing, which no foreign key checks.'),
+    (0, 99, 4, '`update_updated_at_column()` sets `updated_at` to the begin of the transaction: a'),
+    (0, 99, 5, 'later commit may carry an earlier time.')
     UNION ALL
     SELECT
         0,

@@ -3,8 +3,8 @@
 from __future__ import annotations
 
 import json
+import os
 import re
-import shutil
 import subprocess
 from collections.abc import Iterator
 from datetime import timedelta
@@ -30,14 +30,14 @@ def standby(unmigrated) -> Iterator[Database]:
     primary = unmigrated.server
     data = primary.data.parent / "standby"  # where the server's user may enter
     data.mkdir()
-    if primary._user:
-        shutil.chown(data, primary._user)
+    owner = primary.cluster.stat().st_uid
+    os.chown(data, owner, -1)
     subprocess.run(
         [
             primary.program("pg_basebackup"), "-h", unmigrated.host, "-U", "postgres",
             "-D", data / str(primary.version), "-R", "-X", "stream", "-c", "fast", "--no-sync",
         ],
-        user=primary._user, cwd=data, env=unmigrated.env(), check=True, timeout=120,
+        user=owner, cwd=data, env=unmigrated.env(), check=True, timeout=120,
     )  # fmt: skip
     server = Server(primary.version, data)
     # A standby does not start with fewer than its primary has.

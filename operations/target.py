@@ -193,6 +193,8 @@ class Target:
         try:
             with self.connection, self.connection.cursor() as cursor:
                 cursor.execute(statements)
+        except psycopg2.InterfaceError as error:  # of the rollback, which hides how the line ended
+            raise self.failed(doing, error.__context__ or error) from error
         except psycopg2.Error as error:
             raise self.failed(doing, error) from error
 

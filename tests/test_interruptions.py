@@ -245,6 +245,7 @@ class Held:
             assert "File too large" in done.stderr
         if (self.command, self.how) == ("restore-kept", STOPPED):
             assert "says where things stand." in done.stderr  # perhaps it is done
+            assert "connection already closed" not in done.stderr  # which hides the reason
         is_committed = self.place in (COMMIT, MARK) or self.how.startswith("bookkeeping")
         verdict, left = LEFT[self.command][is_committed]
         if is_committed:

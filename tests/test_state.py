@@ -13,6 +13,8 @@ from contextlib import contextmanager
 
 import pytest
 
+from development.renew import checksums
+
 from .conftest import PROJECT, Database, behind, clone, ended, wait_for, well
 from .conftest import newest as server  # noqa: F401
 
@@ -203,6 +205,40 @@ def test_files_that_are_changed_or_missing(migrated, tmp_path):
     assert f"rollback file missing: {down.name}" in missing and "git restore" in missing
     shutil.rmtree(folder)
     assert "There are no migrations in" in said(2)
+
+
+def test_every_migration_is_known_as_ours_by_its_name():
+    for path in PROJECT.glob("migrations/*.sql"):
+        assert re.match(r"\d{4}_property_v2(_[a-z0-9_]+)?\.", path.name), path.name
+
+
+def test_an_index_whose_build_was_interrupted_is_dropped_and_built_again(migrated, tmp_path):
+    checkout = tmp_path / "checkout"
+    for name in ("common", "validation", "migrations"):
+        shutil.copytree(PROJECT / name, checkout / name)
+    shutil.copy(PROJECT / "yoyo.ini", checkout)
+    migrated.execute(
+        "INSERT INTO properties (title, description, transaction_type, property_type, rent_price)"
+        " SELECT 'twice', '', 'rent', 'villa', 1 FROM generate_series(1, 2)"
+    )
+    name, statement = "0002_property_v2_by_title", "INDEX CONCURRENTLY by_title ON properties"
+    up = f"-- depends: {MIGRATION}\n-- transactional: false\nCREATE UNIQUE {statement} (title);\n"
+    (checkout / "migrations" / f"{name}.sql").write_text(up)
+    (checkout / "migrations" / f"{name}.rollback.sql").write_text("DROP INDEX by_title;\n")
+    (checkout / "migrations" / "SHA256SUMS").write_text(checksums(checkout / "migrations"))
+    expected = checkout / "validation" / "validate" / "10_objects.sql"
+    row = f"    VALUES\n    ('{name}', NULL, 'index', 'by_title', 'as its file says'),\n"
+    expected.write_text(expected.read_text().replace("    VALUES\n", row, 1))
+    assert migrated.run(*migrated.yoyo_command("apply"), cwd=checkout).returncode == 1
+    done = migrated.validation("state", "--format", "json", cwd=checkout)
+    (verdict,) = [r for r in json.loads(done.stdout)["results"] if r["check"] == name]
+    assert verdict["found"].startswith("index half built: invalid index by_title of bestays")
+    _, drop, again = verdict["what_to_do"].splitlines()
+    migrated.execute("DELETE FROM properties")
+    migrated.execute(drop)
+    assert again.startswith("python -m operations migrate -d ")
+    well(migrated.run(*migrated.yoyo_command("apply"), cwd=checkout))
+    well(migrated.validation("state", cwd=checkout))
 
 
 def test_a_dba_can_paste_what_it_reads(migrated):

@@ -154,6 +154,11 @@ def test_a_small_idle_session_timeout_breaks_nothing(operator):
                  "migrate", "restore-kept"):  # fmt: skip
         well(operator.run(*verb.split()))
     assert rows(database) == before
+    with database.holding("SET idle_in_transaction_session_timeout = 0; SELECT FROM properties"):
+        run = operator.start("rollback")
+        idle = "application_name = 'yoyo' AND state_change < clock_timestamp() - interval '100 ms'"
+        database.wait_for_session(idle, "yoyo's session idles longer, and is there", run)
+    well(ended(run))
 
 
 def test_ways_out_stand_on_lines_of_their_own_and_name_the_service(operator):

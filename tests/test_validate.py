@@ -9,12 +9,13 @@ import socket
 import struct
 import threading
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import closing, contextmanager
 from itertools import groupby
 from tempfile import TemporaryDirectory
 
 import pytest
 
+from common.database import connect
 from validation import expectation
 
 from .conftest import TABLES, Database, clone, refused, well
@@ -134,6 +135,12 @@ def test_it_judges_the_schema_and_not_the_session(migrated, kind):
         for n, setting in enumerate(PREFERENCES[kind]):
             migrated.superuser(f"ALTER {whose[n % 2]} SET {setting}")
         assert verdicts() ^ before == set()
+        with closing(connect(migrated.url)) as connection, connection.cursor() as cursor:
+            cursor.execute(
+                "SELECT current_setting('statement_timeout'),"
+                " current_setting('quote_all_identifiers')"
+            )
+            assert cursor.fetchone() == ("0", "off")  # in every session of ours
         for command in (["check"], ["state"], ["monitor"], ["dry-run", "--rollback"]):
             code, said = migrated.look(*command)
             assert code < 2 and "could not be" not in str(said), (command, said)

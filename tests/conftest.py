@@ -273,8 +273,8 @@ def refused(done: Done, *said: str, code: int = 2) -> None:
 
 
 def fill(database: Database) -> None:
-    """Adds the rows of nasty_rows.sql: some in each table, and 500 properties."""
-    well(database.script("tests/nasty_rows.sql"))
+    """Adds the rows of development/rows.sql: some in each table, and 500 properties."""
+    well(database.script("development/rows.sql"))
 
 
 def rows(database: Database, schema: str = "public") -> dict[str, tuple[int, str]]:

@@ -12,7 +12,7 @@ from pathlib import Path
 
 import pytest
 
-from .conftest import PROJECT, Database, fill, refused, rows
+from .conftest import PROJECT, TABLES, Database, fill, refused, rows
 from .conftest import newest as server  # noqa: F401
 
 FILE = PROJECT / "operations" / "distribute.sql"
@@ -38,8 +38,7 @@ CREATE FUNCTION create_reference_table(regclass) RETURNS void
 RETURN create_distributed_table($1, NULL);
 CREATE FUNCTION truncate_local_data_after_distributing_table(regclass) RETURNS void
 BEGIN ATOMIC INSERT INTO asked (what) VALUES ('truncate ' || $1); END;"""
-ORDER = ["users", "amenities", "amenity_translations", "policies", "policy_translations",
-         "properties", "property_translations"]  # fmt: skip
+ORDER = ["users", *TABLES]  # by their names, each comes after those it refers to
 TRUNCATED = ["truncate amenities", "truncate policies", "truncate users"]
 # The version of each key and trigger, and how large the tables are, which the stand-ins fill
 CHANGEABLE = """

@@ -158,7 +158,7 @@ def test_import_fills_only_empty_tables(operator, source):
 
 
 def test_readers_go_on_while_an_import_waits_for_its_tables(operator, source):
-    database, read = operator.database, "SELECT FROM policies"
+    database, read = operator.database, "SELECT FROM amenities"
     with database.holding(read), Traffic(database, read) as reads:
         run = operator.start("import-data", "--from", source[1])
         pauses = "application_name = 'psql' AND wait_event = 'PgSleep'"
@@ -218,9 +218,9 @@ def test_ids_above_their_sequence_come_back_and_the_next_is_free(full):
     well(full.run("import-data"))
     assert rows(database) == before
     new = "INSERT INTO {0}_translations ({0}_id, locale, name)"
-    new += " SELECT id, 'fr', '' FROM {1} RETURNING id"
-    assert database.value(new.format("policy", "policies")) == 70001
-    assert database.value(new.format("amenity", "amenities")) == 7
+    new += " SELECT {0}_id, 'fr', '' FROM {0}_translations LIMIT 1 RETURNING id"
+    assert database.value(new.format("policy")) == 70001
+    assert database.value(new.format("amenity")) == 7
 
 
 SPOIL = "CREATE TRIGGER {0} BEFORE INSERT ON amenities FOR EACH ROW EXECUTE FUNCTION spoil()"
@@ -236,7 +236,7 @@ BELONGINGS = (
     "ALTER TABLE properties CLUSTER ON properties_pkey, SET (fillfactor = 70)",
     "ALTER TABLE properties ALTER COLUMN tags SET STATISTICS 1000",
     "GRANT SELECT, UPDATE (title) ON properties TO PUBLIC",
-    "CREATE RULE lost AS ON INSERT TO policies DO INSTEAD NOTHING",
+    "CREATE RULE lost AS ON INSERT TO amenity_translations DO INSTEAD NOTHING",
     "CREATE FUNCTION spoil() RETURNS trigger LANGUAGE plpgsql AS"
     " 'BEGIN NEW.icon := ''spoilt''; RETURN NEW; END'",
     *(SPOIL.format(name) for name in ("plain", "always", "replica", "disabled")),
@@ -299,7 +299,7 @@ def test_who_gives_up_says_who_holds_the_tables(operator, source):
     assert text.count("1..80 LOOP") == 1
     file.write_text(text.replace("1..80", "1..2"))  # tries instead of a minute of them
     try:
-        with operator.database.holding("SELECT FROM policies") as pid:
+        with operator.database.holding("SELECT FROM amenities") as pid:
             done = operator.run("import-data", "--from", source[1])
         refused(done, f"no lock on the tables within a minute; in the way: pid {pid} (bestays, ")
     finally:

@@ -38,11 +38,9 @@ NOT_CODE = re.compile(r"--[^\n]*|'(?:[^']|'')*'|(\$\w*\$).*?\1", re.DOTALL)
 EXCUSED = {
     "properties_created_by_fkey": "the specification indexes only the rows that are not deleted",
     "properties_updated_by_fkey": "the specification has no index for it",
-    "amenities": "the specification has no comment on it",
-    "amenity_translations": "the specification has no comment on it",
-    "policies": "the specification has no comment on it",
-    "policy_translations": "the specification has no comment on it",
 }
+for table in ("amenities", "policies", *(f"{word}_translations" for word in ("amenity", "policy"))):
+    EXCUSED[table] = "the specification has no comment on it"
 
 
 def forward(folder: Path) -> list[Path]:
@@ -478,8 +476,8 @@ BREACHES = [
 BREACHES_IN_THE_DATABASE = {
     "viewings is not reversible: .* left .*viewings": (
         DOWN, "DROP TABLE viewings", "PERFORM 1"),
-    "viewings is not reversible: .*5@example": (
-        UP, "CREATE INDEX", "DELETE FROM users WHERE email = '5@example.com';\nCREATE INDEX"),
+    "viewings is not reversible: .*c@example": (
+        UP, "CREATE INDEX", "DELETE FROM users WHERE email = 'c@example.com';\nCREATE INDEX"),
     "no index serves viewings_user_id_fkey": (UP, "ON viewings (user_id)", "ON viewings (id)"),
     "viewings has no comment": (UP, "IS 'Who looks at listings'", "IS NULL"),
 }  # fmt: skip

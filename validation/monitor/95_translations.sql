@@ -1,27 +1,27 @@
 -- Translations: rows per locale
 SELECT
     locale,
-    coalesce(max(number) FILTER (WHERE name = 'properties'), 0) AS of_properties,
-    coalesce(max(number) FILTER (WHERE name = 'amenities'), 0) AS of_amenities,
-    coalesce(max(number) FILTER (WHERE name = 'policies'), 0) AS of_policies
+    coalesce(max(number) FILTER (WHERE name = 'property'), 0) AS of_properties,
+    coalesce(max(number) FILTER (WHERE name = 'amenity'), 0) AS of_amenities,
+    coalesce(max(number) FILTER (WHERE name = 'policy'), 0) AS of_policies
 FROM (
     SELECT
         locale,
-        'properties' AS name,
+        'property' AS name,
         count(*) AS number
     FROM public.property_translations
     GROUP BY locale
     UNION ALL
     SELECT
         locale,
-        'amenities',
+        'amenity',
         count(*)
     FROM public.amenity_translations
     GROUP BY locale
     UNION ALL
     SELECT
         locale,
-        'policies',
+        'policy',
         count(*)
     FROM public.policy_translations
     GROUP BY locale

@@ -28,6 +28,7 @@
 \set AUTOCOMMIT on
 \set QUIET on
 \set SHOW_CONTEXT never
+\ir no_pooler.sql
 \o /dev/null
 SET application_name = 'distribute.sql';
 SET client_min_messages = warning;

@@ -1,20 +1,7 @@
 -- What drop_indexes.sql and create_indexes.sql begin with: a session of one's own, which indexes,
 -- nobody else's limits, and one at a time.
 
--- A pooler would keep lock and settings in a session that others get. It refuses or drops a startup
--- parameter that it does not know: by geqo, which changes nothing here, the server tells whether it
--- started this very session for psql.
-\setenv PGGEQO on
-\connect
-
-DO $$
-BEGIN
-    IF (SELECT source FROM pg_settings WHERE name = 'geqo') <> 'client' THEN
-        RAISE EXCEPTION 'A connection pooler answers here'
-            USING HINT = 'Connect to the server itself, by its own host and port.';
-    END IF;
-END;
-$$;
+\ir no_pooler.sql
 
 SELECT json_object_agg(i.name, i.definition) AS secondary
 FROM (

@@ -24,7 +24,7 @@ BEGIN
     ELSIF to_regclass('public.property_translations') IS NULL THEN
         RAISE EXCEPTION 'the six tables are not there'
             USING ERRCODE = 'undefined_table', HINT = 'Apply the migration first: make migrate.';
-    ELSIF NOT pg_try_advisory_lock(hashtext('property_v2 sample data')) THEN
+    ELSIF NOT pg_try_advisory_xact_lock(hashtext('property_v2 sample data')) THEN
         RAISE EXCEPTION 'another run of sample-data is at work here'
             USING ERRCODE = 'object_in_use',
                 HINT = 'Wait for it; how far it is: psql -X -f operations/progress.sql.';
@@ -493,7 +493,7 @@ $$;
 -- In batches, which keep the queue of foreign-key checks small
 SELECT
     format(
-        'SET application_name = ''[%s] %s of %s properties''',
+        'SET LOCAL application_name = ''[%s] %s of %s properties''',
         rpad(repeat('#', (20 * done / :n)::integer), 20, '.'),
         to_char(done, 'FM999,999,990'), to_char(:n, 'FM999,999,990')
     ),
@@ -504,9 +504,9 @@ FROM generate_series(0, :n - 1, 20000) AS done
 ORDER BY done
 \gexec
 
+DISCARD TEMP; -- or what others run in this session, behind a pooler, would find it
 COMMIT;
 
-SET application_name = '[####################] VACUUM ANALYZE';
 VACUUM (ANALYZE) amenities, amenity_translations, policies, policy_translations,
 properties, property_translations;
 

@@ -16,6 +16,7 @@ from .conftest import PROJECT, TABLES, Database, fill, refused, rows
 from .conftest import newest as server  # noqa: F401
 
 FILE = PROJECT / "operations" / "distribute.sql"
+TEXT = FILE.read_text().replace(r"\ir ", rf"\ir {FILE.parent}/")  # also for a copy elsewhere
 STAND_INS = """CREATE SCHEMA stand_in; ALTER DATABASE {0} SET search_path = public, stand_in;
 SET search_path = stand_in, public;
 CREATE TABLE pg_dist_local_group AS SELECT 0 AS groupid;
@@ -85,7 +86,7 @@ def test_refused_in_one_sentence_with_nothing_changed(cluster, change):
 def test_cut_off_after_any_statement_it_goes_on_and_ends_like_a_whole_run(cluster, tmp_path):
     fill(cluster)
     before = rows(cluster)
-    checked, checks_end, steps = FILE.read_text().rpartition("$$;\n")
+    checked, checks_end, steps = TEXT.rpartition("$$;\n")
     for cut in (match.end() for match in re.finditer(r";\n|gexec\n|\Z", steps)):
         (tmp_path / "part.sql").write_text(checked + checks_end + steps[:cut])
         _, errors, asked = distribute(cluster, tmp_path / "part.sql")
@@ -100,7 +101,7 @@ def test_cut_off_after_any_statement_it_goes_on_and_ends_like_a_whole_run(cluste
 
 
 def test_where_users_is_locked_it_stops_and_says_to_run_it_again(cluster, tmp_path):
-    (tmp_path / "part.sql").write_text(FILE.read_text().partition("-- The foreign keys")[0])
+    (tmp_path / "part.sql").write_text(TEXT.partition("-- The foreign keys")[0])
     for done in ([], ORDER):
         with cluster.connect() as writer, writer.transaction(force_rollback=True):
             writer.execute("INSERT INTO users (email) VALUES ('a@example.com')")

@@ -215,22 +215,35 @@ def pooler(host: str) -> Iterator[tuple[str, socket.socket]]:
         thread.join(60)
 
 
+LEFT = b"""
+SELECT name FROM pg_settings WHERE source = 'session'
+UNION ALL SELECT objid::text FROM pg_depend WHERE refobjid = pg_my_temp_schema()
+UNION ALL SELECT mode FROM pg_locks WHERE pid = pg_backend_pid() AND locktype = 'advisory'\0"""
+
+
 @pytest.mark.parametrize(
     "command",
-    ["operations migrate", "drop_indexes.sql", "create_indexes.sql"],
-)
-def test_a_pooler_is_refused_and_nothing_is_left_in_its_session(migrated, command):
+    ["operations migrate", *(f"{n}.sql" for n in ("drop_indexes", "create_indexes", "distribute")),
+     "sample_data.sql"],
+)  # fmt: skip
+def test_a_pooler_is_refused_or_nothing_is_left_in_its_session(migrated, command):
+    migrated.superuser(f"ALTER DATABASE {migrated.name} SET property_v2.allow_data_loss = on")
     with pooler(migrated.host) as (host, session):
         url = f"postgresql://bestays@/{migrated.name}?host={host}"
-        if command.endswith(".sql"):
-            psql = migrated.server.program("psql")
-            done = migrated.run(psql, "-X", "-d", url, "-f", f"operations/{command}")
+        psql = (migrated.server.program("psql"), "-X", "-q", "-d", url, "-f")
+        if command == "sample_data.sql":
+            given = (
+                option for name in ("n=10", "seed=1", "embeddings=0") for option in ("-v", name)
+            )
+            well(migrated.run(*psql, f"operations/{command}", *given), "10 properties")
+        elif command.endswith(".sql"):
+            done = migrated.run(*psql, f"operations/{command}")
             assert (done.returncode, done.stdout) == (3, ""), done.stdout
             assert "ERROR:  A connection pooler answers here" in done.stderr
         else:
             done = migrated.run("python", "-m", *command.split(), "-d", url)
             refused(done, "A connection pooler answers here", "connect to the server itself")
-        query = b"SELECT name FROM pg_settings WHERE source = 'session'\0"
+        query = LEFT
         session.sendall(b"Q" + struct.pack(">I", len(query) + 4) + query)
         answer = b""
         while not re.search(rb"Z\0\0\0\x05.$", answer, re.DOTALL):

@@ -22,11 +22,11 @@ SET application_name = 'create_indexes.sql';
 -- Leftovers of an interrupted run, which IF NOT EXISTS would take for the index
 SELECT format('DROP INDEX CONCURRENTLY %s', x.indexrelid::regclass)
 FROM pg_index AS x
-INNER JOIN json_each_text(:'secondary') AS i (name, definition)
+INNER JOIN json_each_text(current_setting('property_v2.indexes')::json) AS i (name, definition)
     ON x.indexrelid = to_regclass(quote_ident(i.name))
 WHERE NOT x.indisvalid
 \gexec
 
 SELECT replace(i.definition, 'CREATE INDEX', 'CREATE INDEX CONCURRENTLY IF NOT EXISTS')
-FROM json_each_text(:'secondary') AS i (name, definition)
+FROM json_each_text(current_setting('property_v2.indexes')::json) AS i (name, definition)
 \gexec

@@ -19,5 +19,5 @@ SET application_name = 'drop_indexes.sql';
 \set QUIET off
 
 SELECT format('DROP INDEX CONCURRENTLY IF EXISTS %I', i.name)
-FROM json_each_text(:'secondary') AS i (name, definition)
+FROM json_each_text(current_setting('property_v2.indexes')::json) AS i (name, definition)
 \gexec

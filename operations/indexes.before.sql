@@ -3,7 +3,10 @@
 
 \ir no_pooler.sql
 
-SELECT json_object_agg(i.name, i.definition) AS secondary
+SELECT
+    set_config(
+        'property_v2.indexes', json_object_agg(i.name, i.definition)::text, FALSE
+    ) AS definitions
 FROM (
     -- written by make renew
     VALUES

@@ -285,35 +285,17 @@ COMMIT;
 \endif
 
 ------------------------------------------------------------------------------------------------
--- The foreign keys to users again. Without 'local' a worker would wait past the limit.
+-- The foreign keys to users again
 ------------------------------------------------------------------------------------------------
 
 \if :created_by_is_free
-\echo 'properties.created_by: its foreign key'
-\set ON_ERROR_STOP off
-BEGIN;
-SELECT 'SET LOCAL citus.propagate_set_commands = local'
-\gexec
-SET LOCAL lock_timeout = '120ms';
-ALTER TABLE properties ADD CONSTRAINT properties_created_by_fkey
-FOREIGN KEY (created_by) REFERENCES users (id) ON DELETE SET NULL NOT VALID;
-COMMIT;
-\set ON_ERROR_STOP on
-SELECT pg_temp.go_on_after(:'LAST_ERROR_SQLSTATE');
+\set column created_by
+\ir distribute.foreign_key.sql
 \endif
 
 \if :updated_by_is_free
-\echo 'properties.updated_by: its foreign key'
-\set ON_ERROR_STOP off
-BEGIN;
-SELECT 'SET LOCAL citus.propagate_set_commands = local'
-\gexec
-SET LOCAL lock_timeout = '120ms';
-ALTER TABLE properties ADD CONSTRAINT properties_updated_by_fkey
-FOREIGN KEY (updated_by) REFERENCES users (id) ON DELETE SET NULL NOT VALID;
-COMMIT;
-\set ON_ERROR_STOP on
-SELECT pg_temp.go_on_after(:'LAST_ERROR_SQLSTATE');
+\set column updated_by
+\ir distribute.foreign_key.sql
 \endif
 
 \if :keys_are_not_proven

@@ -12,11 +12,13 @@ from pathlib import Path
 
 import pytest
 
+from operations.target import script
+
 from .conftest import PROJECT, TABLES, Database, fill, refused, rows
 from .conftest import newest as server  # noqa: F401
 
 FILE = PROJECT / "operations" / "distribute.sql"
-TEXT = FILE.read_text().replace(r"\ir ", rf"\ir {FILE.parent}/")  # also for a copy elsewhere
+TEXT = script("distribute.sql")
 STAND_INS = """CREATE SCHEMA stand_in; ALTER DATABASE {0} SET search_path = public, stand_in;
 SET search_path = stand_in, public;
 CREATE TABLE pg_dist_local_group AS SELECT 0 AS groupid;

@@ -140,18 +140,15 @@ def test_marks_of_an_application_are_its_own_in_either_order(server, tmp_path):
     for name in ("0001_accounts", "0002_teams"):
         (tmp_path / f"{name}.sql").write_text(f"CREATE TABLE {name[5:]} (id integer);\n")
         (tmp_path / f"{name}.rollback.sql").write_text(f"DROP TABLE {name[5:]};\n")
-    theirs = str(tmp_path)
-    for order in (("theirs", "ours"), ("ours", "theirs")):
+    ours, theirs = (), (str(tmp_path), "--all")
+    for order in ((theirs, ours), (ours, theirs)):
         with clone(server, "unmigrated") as database:
-            for way in ("apply", "rollback"):
-                for who in order:
-                    everything = (theirs, "--all") if way == "rollback" else (theirs,)
-                    well(database.yoyo(way, *everything * (who == "theirs")))
+            for way, verdict in (("apply", "applied"), ("rollback", "not applied")):
+                for whose in order:
+                    well(database.yoyo(way, *whose))
                     verdicts = state(database)
                     assert verdicts.keys() == {MIGRATION, "yoyo lock"}
-                    if who == "ours":
-                        applied = "applied" if way == "apply" else "not applied"
-                        assert verdicts[MIGRATION]["found"] == applied
+                    assert whose == theirs or verdicts[MIGRATION]["found"] == verdict
 
 
 def test_files_that_are_changed_or_missing(migrated, tmp_path):

@@ -7,7 +7,6 @@ order of the steps, the refusals, and that a run which was cut off can be run ag
 from __future__ import annotations
 
 import re
-import sys
 from pathlib import Path
 
 import pytest
@@ -16,6 +15,7 @@ from operations.target import script
 
 from .conftest import PROJECT, TABLES, Database, fill, refused, rows
 from .conftest import newest as server  # noqa: F401
+from .test_indexes import INSERT
 
 FILE = PROJECT / "operations" / "distribute.sql"
 TEXT = script("distribute.sql")
@@ -116,15 +116,12 @@ def test_where_users_is_locked_it_stops_and_says_to_run_it_again(cluster, tmp_pa
 
 
 def test_commands_say_what_they_can_tell_on_a_cluster(cluster, tmp_path):
-    row = "'', '', 'rent', 'villa', 1 FROM generate_series(1, 10000)"
-    columns = "title, description, transaction_type, property_type, rent_price"
-    cluster.execute(f"INSERT INTO properties ({columns}) SELECT {row}")
+    cluster.execute(INSERT.format(10_000))
     (tmp_path / "1.sql").write_text("-- Index  no_such\nSELECT FROM properties LIMIT 1\n")
-
     queries = f"validation queries {tmp_path}/1.sql"
 
     def check(command: str, code: int, said: str = "") -> None:
-        done = cluster.run(sys.executable, "-m", *command.split(), "-d", cluster.url)
+        done = cluster.run(*cluster.our_command(*command.split()))
         assert (done.returncode, done.stderr.count("\n")) == (code, bool(said)), done.stderr
         assert said in done.stderr and not (said and "unused" in done.stdout)
 

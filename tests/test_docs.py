@@ -23,7 +23,6 @@ from .test_queries import BOUNDS
 DOCS = PROJECT / "docs"
 PAGES = sorted([*PROJECT.glob("*.md"), *DOCS.glob("*.md")])
 RUN = ("README.md", "docs/runbook.md", "CONTRIBUTING.md")  # pages whose commands are run
-of_each_page = pytest.mark.parametrize("page", PAGES, ids=lambda p: str(p.relative_to(PROJECT)))
 
 
 def test_what_is_generated_is_renewed(unmigrated):
@@ -129,8 +128,7 @@ def test_every_command_exists():
     said = "\n".join(map(text_without_comments, pages))
     called = {target for found in re.findall(targets, said, re.M) for target in found.split()}
     subprocess.run(["make", "-n", *called], cwd=PROJECT, check=True, stdout=subprocess.DEVNULL)
-    commands = set(re.findall(modules, said)) - {"local_postgres psql"}  # which has its own
-    for command in sorted(commands):
+    for command in sorted(set(re.findall(modules, said))):
         help_of_it = ("python", "-m", *command.split(), "--help")
         well(ended(Fork(help_of_it, dict(os.environ), PROJECT)))
 
@@ -145,24 +143,19 @@ def anchors(page: Path) -> set[str]:
     return {re.sub(r"[^\w\- ]", "", heading).replace(" ", "-") for heading in headings}
 
 
-@of_each_page
-def test_every_link_resolves_and_the_readme_has_one_to_every_page(page):
-    readme = PROJECT / "README.md"
+@pytest.mark.parametrize("page", PAGES, ids=lambda p: str(p.relative_to(PROJECT)))
+def test_every_link_path_and_test_is_there_and_the_readme_links_to_every_page(page):
+    readme, text = PROJECT / "README.md", text_without_comments(page)
     assert page == readme or f"]({page.relative_to(PROJECT)})" in readme.read_text()
-    for link in re.findall(r"\]\(([^)\s]+)\)", text_without_comments(page)):
+    for link in re.findall(r"\]\(([^)\s]+)\)", text):
         path, _, anchor = link.partition("#")
         target = (page.parent / path).resolve() if path else page
         if not re.match(r"\w+:", link):
             assert target.exists(), f"{link} in {page.name}"
             assert not anchor or anchor in anchors(target), f"{link} in {page.name}"
-
-
-@of_each_page
-def test_every_path_and_test_exists(page):
     folders = "|".join(p.name for p in PROJECT.iterdir() if p.is_dir() and p.name[0] != ".")
     made_here = ("local_postgres/data", "migrations/0002", "backups/")  # by commands of the pages
-    paths = re.findall(rf"(?<![\w/.])((?:{folders})/[\w./*-]*\w)", text_without_comments(page))
-    for path in paths:
+    for path in re.findall(rf"(?<![\w/.])((?:{folders})/[\w./*-]*\w)", text):
         if not path.startswith(made_here) and "<" not in path:
             assert list(PROJECT.glob(path)), f"{path} in {page.name}"
     for name, function in re.findall(r"tests/(\w+\.py)::(\w+)", page.read_text()):
@@ -195,12 +188,11 @@ def test_the_checklist_names_every_check(unmigrated):
 
 
 def test_counts_are_those_of_the_schema(unmigrated):
-    lists = expectation.FILE.read_text().partition(expectation.SHOWN)[0]
-    counted = unmigrated.execute(
-        f"{lists} SELECT kind, count(*), count(*) FILTER (WHERE name LIKE 'idx_%%')"
+    counted = expectation.query(
+        "SELECT kind, count(*), count(*) FILTER (WHERE name LIKE 'idx_%')"
         " FROM expected WHERE migration = '0001_property_v2' GROUP BY kind"
     )
-    counts = {kind: {all_of_them, secondary} for kind, all_of_them, secondary in counted}
+    counts = {kind: {all_of_them, some} for kind, all_of_them, some in unmigrated.execute(counted)}
     for page in ("docs/locks.md", "docs/specification.md", "migrations/0001_property_v2.sql"):
         text = (PROJECT / page).read_text().partition("## Departures")[0]
         found = re.findall(rf"(?<![\w,.])(\d+) ({'|'.join(counts)})(?:es|s)?\b", text)

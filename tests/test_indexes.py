@@ -10,6 +10,7 @@ from .conftest import Database, Done, Process, behind, ended, well
 from .conftest import newest as server  # noqa: F401
 from .traffic import Traffic
 
+DROP, CREATE = "drop_indexes.sql", "create_indexes.sql"
 SECONDARY = "SELECT count(*) FROM pg_class WHERE relkind = 'i' AND relname LIKE 'idx\\_%'"
 INVALID = "SELECT indexrelid::regclass::text FROM pg_index WHERE NOT indisvalid"
 WRITE = "LOCK TABLE properties IN ROW EXCLUSIVE MODE"  # as an INSERT does
@@ -37,19 +38,14 @@ def start(database: Database, file: str, holder: int, **environment: str) -> tup
 def test_out_and_back_is_the_same_schema_and_writers_go_on(migrated):
     migrated.execute(INSERT.format(2000))
     before, count = migrated.dump("--schema-only"), migrated.value(SECONDARY)
-    for file, indexes in (("drop_indexes.sql", 0), ("create_indexes.sql", count)):
-        with (
-            Traffic(migrated, UPDATE) as updates,
-            Traffic(migrated, INSERT.format(1)) as inserts,
-        ):
+    for file, indexes in ((DROP, 0), (CREATE, count)):
+        with Traffic(migrated, UPDATE) as updates, Traffic(migrated, INSERT.format(1)) as inserts:
             with migrated.holding(WRITE) as writer:
                 script, _ = start(migrated, file, writer)
                 updates.three_more()
                 inserts.three_more()
                 progress = run(migrated, "progress.sql").stdout
-                assert file.startswith("drop") or f"waits for session {writer}" in progress, (
-                    progress
-                )
+                assert file == DROP or f"waits for session {writer}" in progress, progress
                 assert script.poll() is None, ended(script)
             done = ended(script)
             well(done)
@@ -63,38 +59,30 @@ def test_out_and_back_is_the_same_schema_and_writers_go_on(migrated):
         assert again.stderr.count("skipping") == count
         assert migrated.value(SECONDARY) == indexes
     assert migrated.dump("--schema-only") == before
-    assert migrated.look("validate")[0] == 0
 
 
-@pytest.mark.parametrize("file", ["drop_indexes.sql", "create_indexes.sql"])
-def test_an_interrupted_run_leaves_an_invalid_index_that_the_next_one_mends(migrated, file):
+@pytest.mark.parametrize(("file", "following"), [(DROP, CREATE), (CREATE, CREATE), (DROP, DROP)])
+def test_an_interrupted_run_leaves_an_invalid_index_that_the_next_one_mends(
+    migrated, file, following
+):
     before = migrated.dump("--schema-only")
-    if file == "create_indexes.sql":
-        well(run(migrated, "drop_indexes.sql"))
+    if file == CREATE:
+        well(run(migrated, DROP))
     with migrated.holding(WRITE) as writer:
         # The limits of a careful role: the script must not stumble over them.
         limits = "-c lock_timeout=400ms -c statement_timeout=400ms"
         script, pid = start(migrated, file, writer, PGOPTIONS=limits)
-        second = run(migrated, "create_indexes.sql")
+        second = run(migrated, CREATE)
         assert second.returncode == 3
         assert "another run of drop_indexes.sql or create_indexes.sql is" in second.stderr
         migrated.terminate(f"pid = {pid}")
         assert ended(script).returncode == 2
     [(left,)] = migrated.execute(INVALID)
-    code, results = migrated.look("validate")
-    (finding,) = (r["found"] for r in results if r["found"].startswith(f"{left}: expected"))
-    assert code == 1 and "(invalid)" in finding
-
-    well(run(migrated, "create_indexes.sql"), f"DROP INDEX CONCURRENTLY {left}")
+    done = run(migrated, following)
+    well(done)
+    assert re.search(rf"(?m)^DROP INDEX CONCURRENTLY (IF EXISTS )?{left}$", done.stdout)
     assert migrated.execute(INVALID) == []
-    assert migrated.dump("--schema-only") == before
-
-
-def test_an_interrupted_drop_goes_on_where_it_stopped(migrated):
-    with migrated.holding("SELECT FROM policies") as reader:
-        script, pid = start(migrated, "drop_indexes.sql", reader)
-        migrated.terminate(f"pid = {pid}")
-        ended(script)
-    assert migrated.execute(INVALID) == [("idx_policies_category",)]
-    well(run(migrated, "drop_indexes.sql"))
-    assert migrated.value(SECONDARY) == 0
+    if following == CREATE:
+        assert migrated.dump("--schema-only") == before
+    else:
+        assert migrated.value(SECONDARY) == 0

@@ -1,7 +1,8 @@
 """The test of the comparison: every object altered in every way that matters must be noticed.
 
-Each mutation is made in a transaction of its own and undone; where no DDL leads there (a column of
-a key that may be null, an index left invalid), a superuser writes the catalog.
+Each mutation is made in a transaction of its own and undone. What is one fact in the catalog, a
+superuser writes there: it also reaches where no DDL leads (a key that may be null, an index left
+invalid).
 """
 
 from __future__ import annotations
@@ -22,17 +23,9 @@ WITH tables AS (
     SELECT t AS id, t::text AS "table", a.attname AS first
     FROM unnest(current_setting('mutations.tables')::regclass[]) AS t
     INNER JOIN pg_attribute AS a ON t = a.attrelid AND a.attnum = 1
-), others (kind, other, value) AS ( -- another type, and a default that no column has
-    VALUES ('character varying', 'varchar(77)', '''x'''), ('text', 'varchar(9)', '''x'''),
-    ('integer', 'bigint', '7'), ('bigint', 'numeric', '7'), ('boolean', 'text', 'NULL IS NULL'),
-    ('timestamp with time zone', 'timestamp', '''epoch'''), ('jsonb', 'json', '''{"x": 1}'''),
-    ('uuid', 'text', '''00000000-0000-0000-0000-000000000000'''), ('vector', 'vector(3)', NULL),
-    ('jsonb[]', 'json[]', '''{null}'''), ('text[]', 'varchar[]', '''{x}''')
 ), columns AS (
     SELECT t."table", attname AS "column", format_type(atttypid, atttypmod) AS whole, kind,
-        coalesce(other, 'point') AS other, value, atthasdef,
-        format('attrelid = %L::regclass AND attname = %L', t."table", attname) AS it,
-        CASE WHEN attnotnull THEN 'DROP' ELSE 'SET' END AS turn,
+        atthasdef, format('attrelid = %s AND attnum = %s', id::oid, attnum) AS it,
         -- Only its place changes when it is made anew: nothing depends on it, and it is not last.
         NOT attnotnull AND NOT atthasdef AND NOT EXISTS (
             SELECT FROM pg_depend WHERE refobjid = id AND refobjsubid = attnum
@@ -40,15 +33,11 @@ WITH tables AS (
     FROM tables AS t
     INNER JOIN pg_attribute ON id = attrelid AND attnum > 0 AND NOT attisdropped
     CROSS JOIN format_type(atttypid, NULL) AS kind
-    LEFT JOIN others USING (kind)
 ), constraints AS (
-    SELECT t."table", first, conname AS name, contype AS kind, definition,
+    SELECT c.oid, t."table", first, conname AS name, contype AS kind, definition, confdeltype,
         format('ALTER TABLE %s DROP CONSTRAINT %I CASCADE; ALTER TABLE %1$s ADD CONSTRAINT %2$I',
             t."table", conname) AS again,
-        regexp_replace(definition, ' NOT VALID$', '') AS rule,
-        regexp_replace(definition, '\)( NOT VALID)?$', '') AS opened,
-        split_part(definition, ' ON DELETE ', 1) AS reference,
-        split_part(definition, ' ON DELETE ', 2) AS action
+        regexp_replace(definition, '\)( NOT VALID)?$', '') AS opened
     FROM tables AS t
     INNER JOIN pg_constraint AS c ON id = conrelid AND contype <> 'n'
     CROSS JOIN pg_get_constraintdef(c.oid) AS definition
@@ -88,18 +77,15 @@ MUTATIONS = """
 FROM tables:
     DROP TABLE {table} CASCADE
     ALTER TABLE {table} RENAME TO x
-    ALTER TABLE {table} SET UNLOGGED
-        | UPDATE pg_class SET relpersistence = 'u' WHERE oid = '{table}'::regclass
+    UPDATE pg_class SET relpersistence = 'u' WHERE oid = '{table}'::regclass
     ALTER TABLE {table} ENABLE ROW LEVEL SECURITY
     CREATE ROLE x; ALTER TABLE {table} OWNER TO x
     CREATE RULE x AS ON DELETE TO {table} DO INSTEAD NOTHING
     CREATE TABLE x () INHERITS ({table})
     UPDATE pg_class SET relkind = 'f' WHERE oid = '{table}'::regclass
     ALTER TABLE {table} ADD COLUMN x integer
-    ALTER TABLE {table} ADD COLUMN x integer GENERATED ALWAYS AS (1) STORED
     ALTER TABLE {table} ADD CONSTRAINT x CHECK (true)
     ALTER TABLE {table} ADD CONSTRAINT x UNIQUE ({first})
-    ALTER TABLE {table} ADD COLUMN x integer REFERENCES users (id)
     CREATE INDEX x ON {table} ({first})
     CREATE TRIGGER x BEFORE INSERT ON {table}
         FOR EACH ROW EXECUTE FUNCTION update_updated_at_column()
@@ -107,10 +93,9 @@ FROM tables:
 FROM columns:
     ALTER TABLE {table} DROP COLUMN {column} CASCADE
     ALTER TABLE {table} RENAME COLUMN {column} TO x
-    ALTER TABLE {table} ALTER COLUMN {column} DROP DEFAULT, ALTER COLUMN {column} TYPE {other}
-        | UPDATE pg_attribute SET atttypid = 'point'::regtype, atttypmod = -1 WHERE {it}
-    ALTER TABLE {table} ALTER COLUMN {column} {turn} NOT NULL
-        | UPDATE pg_attribute SET attnotnull = false WHERE {it}
+    ALTER TABLE {table} ALTER COLUMN {column} SET DEFAULT CAST(nullif('', '') AS {whole})
+    UPDATE pg_attribute SET atttypid = 'point'::regtype, atttypmod = -1 WHERE {it}
+    UPDATE pg_attribute SET attnotnull = NOT attnotnull WHERE {it}
     COMMENT ON COLUMN {table}.{column} IS 'x'
 FROM columns WHERE kind IN ('character varying', 'vector'):
     UPDATE pg_attribute SET atttypmod = atttypmod + 1 WHERE {it}
@@ -118,48 +103,41 @@ FROM columns WHERE kind IN ('character varying', 'text'):
     UPDATE pg_attribute SET attcollation = '"C"'::regcollation WHERE {it}
 FROM columns WHERE atthasdef:
     ALTER TABLE {table} ALTER COLUMN {column} DROP DEFAULT
-FROM columns WHERE value IS NOT NULL:
-    ALTER TABLE {table} ALTER COLUMN {column} SET DEFAULT {value}
 FROM columns WHERE is_movable:
     ALTER TABLE {table} DROP COLUMN {column}, ADD COLUMN {column} {whole}
 FROM constraints:
     ALTER TABLE {table} DROP CONSTRAINT {name} CASCADE
     ALTER TABLE {table} RENAME CONSTRAINT {name} TO x
 FROM constraints WHERE kind = 'c':
-    {again} {rule} NO INHERIT
     {again} {opened} OR true)
     {again} {opened} AND {first} IS NOT NULL)
-FROM constraints WHERE kind IN ('c', 'f') AND rule = definition:
-    {again} {definition} NOT VALID
-FROM constraints WHERE kind IN ('c', 'f') AND rule <> definition:
-    ALTER TABLE {table} VALIDATE CONSTRAINT {name}
+FROM constraints, (VALUES
+    ('c', 'connoinherit = true'), ('cf', 'convalidated = NOT convalidated'),
+    ('f', 'confupdtype = ''c'''), ('fu', 'condeferrable = true')
+) AS v (kinds, change) WHERE strpos(kinds, kind) > 0:
+    UPDATE pg_constraint SET {change} WHERE oid = {oid}
+FROM constraints, unnest(ARRAY['a', 'r', 'c', 'n', 'd']) AS action
+WHERE kind = 'f' AND confdeltype <> action::"char":
+    UPDATE pg_constraint SET confdeltype = '{action}' WHERE oid = {oid}
+FROM constraints
+WHERE kind IN ('c', 'f') AND current_setting('server_version_num') >= '180000':
+    UPDATE pg_constraint SET conenforced = false WHERE oid = {oid}
 FROM constraints, (VALUES ('th', 'xx'), ('r', 's'), ('i', 'j')) AS v (a, b),
     replace(definition, '''' || a, '''' || b) AS changed
 WHERE kind = 'c' AND changed <> definition:
     {again} {changed}
-FROM constraints, unnest(ARRAY['NO ACTION', 'RESTRICT', 'CASCADE', 'SET NULL', 'SET DEFAULT'])
-    AS other WHERE kind = 'f' AND action <> other:
-    {again} {reference} ON DELETE {other}
 FROM constraints WHERE kind = 'f':
-    {again} {definition} ON UPDATE CASCADE
     ALTER TABLE {table} DISABLE TRIGGER ALL
-FROM constraints WHERE kind IN ('f', 'u'):
-    {again} {definition} DEFERRABLE
 FROM constraints, (VALUES ('E (', 'E NULLS NOT DISTINCT ('), (', locale', '')) AS v (a, b),
     replace(definition, a, b) AS changed WHERE kind = 'u':
     {again} {changed}
-FROM constraints
-WHERE kind IN ('c', 'f') AND current_setting('server_version_num') >= '180000':
-    {again} {definition} NOT ENFORCED
 FROM indexes:
     ALTER INDEX {name} RENAME TO x
-    UPDATE pg_index SET indisvalid = false WHERE indexrelid = '{name}'::regclass
-    UPDATE pg_index SET indisready = false WHERE indexrelid = '{name}'::regclass
-    UPDATE pg_index SET indislive = false WHERE indexrelid = '{name}'::regclass
+    UPDATE pg_class SET reloptions = ARRAY['fillfactor=50'] WHERE oid = '{name}'::regclass
+FROM indexes, unnest(ARRAY['indisvalid', 'indisready', 'indislive', 'indisunique']) AS fact:
+    UPDATE pg_index SET {fact} = NOT {fact} WHERE indexrelid = '{name}'::regclass
 FROM indexes WHERE NOT is_constraint:
     DROP INDEX {name}
-    {again} {body} WITH (fillfactor = 50){rest}
-        | {again} {body} WITH (fastupdate = off){rest} | {again} {body} WITH (m = 8){rest}
 FROM indexes WHERE NOT is_constraint AND rest = '':
     {again} {body} WHERE ({first} IS NOT NULL)
 FROM indexes WHERE rest <> '':
@@ -171,7 +149,7 @@ WHERE NOT is_constraint AND body NOT LIKE '%hnsw%':
 FROM indexes, (VALUES ('jsonb_path_ops', 'jsonb_ops'), ('cosine', 'l2')) AS v (a, b),
     replace(body, a, b) AS changed WHERE changed <> body:
     {again} {changed}{rest}
-FROM indexes, substr(definition, 8) AS what, split_part(columns[1], ' ', 1) AS one,
+FROM indexes, split_part(columns[1], ' ', 1) AS one,
     replace(head, 'btree', 'brin') AS brin, replace(head, 'btree', 'hash') AS hash,
     regexp_replace(columns[1] || ' DESC', '( DESC){2}$', '') AS turned,
     array_to_string(turned || columns[2:], ', ') AS others
@@ -179,7 +157,6 @@ WHERE NOT is_constraint AND body LIKE '%btree%':
     {again} {head}({others}){rest}
     {again} {head}({one} text_pattern_ops){rest}
         | {again} {brin}({one}){rest} | {again} {hash}({one}){rest}
-    {again} CREATE UNIQUE {what}
 FROM indexes, LATERAL (
         SELECT string_agg(c, ', ' ORDER BY n DESC) FROM unnest(columns) WITH ORDINALITY AS u (c, n)
     ) AS v (backwards)
@@ -243,26 +220,22 @@ def make(connection: psycopg.Connection, statements: list[str]) -> None:
 
 
 def test_every_mutation_is_noticed(migrated):
-    caught, slipped_past = 0, []
     with migrated.connect("postgres", prepare_threshold=None) as connection:
         connection.execute(f"PREPARE comparison AS {expectation.FILE.read_text()}")
 
-        def is_noticed() -> bool:
-            found = connection.execute("EXECUTE comparison")
-            return any(status == "fail" for _, status, *_ in found)
-
-        assert not is_noticed()
-        for statements in list(mutations(connection)):
+        def is_noticed(statements: list[str]) -> bool:
             with connection.transaction(force_rollback=True):
                 make(connection, statements)
-                if is_noticed():
-                    caught += 1
-                else:
-                    slipped_past.append(str(statements))
-        assert not is_noticed()
-    print(f"{caught} mutations caught, {len(slipped_past)} missed")
-    assert not slipped_past, "\n".join(slipped_past)
-    assert caught >= 1000
+                found = connection.execute("EXECUTE comparison")
+                return any(status == "fail" for _, status, *_ in found)
+
+        assert not is_noticed(["SELECT"])
+        tried = list(mutations(connection))
+        missed = [str(statements) for statements in tried if not is_noticed(statements)]
+        assert not is_noticed(["SELECT"])
+    print(f"{len(tried)} mutations tried, {len(missed)} missed")
+    assert not missed, "\n".join(missed)
+    assert len(tried) >= 1000
 
 
 def test_a_finding_says_how_to_mend_it(newest):

@@ -3,8 +3,6 @@
 The URLs, the default and the driver are yoyo's, so that both reach the same database.
 """
 
-from __future__ import annotations
-
 import configparser
 import contextlib
 import os

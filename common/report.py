@@ -1,7 +1,5 @@
 """How results and failures look: for people in a terminal, or as JSON for a program."""
 
-from __future__ import annotations
-
 import json
 import os
 import re

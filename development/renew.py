@@ -3,8 +3,6 @@
 A scratch server applies them one after the other, among rows. Run twice it changes nothing.
 """
 
-from __future__ import annotations
-
 import contextlib
 import hashlib
 import json

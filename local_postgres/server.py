@@ -1,7 +1,5 @@
 """Starts and stops the embedded PostgreSQL server."""
 
-from __future__ import annotations
-
 import fcntl
 import os
 import re

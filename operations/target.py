@@ -3,8 +3,6 @@
 All of them get the parameters of the connection that was opened, and nothing else of libpq's.
 """
 
-from __future__ import annotations
-
 import contextlib
 import logging
 import os

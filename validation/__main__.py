@@ -3,8 +3,6 @@
 Exit codes: 0 all well, 1 a check failed, 2 could not run.
 """
 
-from __future__ import annotations
-
 import argparse
 import contextlib
 import sys

@@ -1,7 +1,5 @@
 """Runs SQL files, each in a transaction that is rolled back."""
 
-from __future__ import annotations
-
 from collections.abc import Iterator
 from pathlib import Path
 

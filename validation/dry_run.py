@@ -4,8 +4,6 @@ After every statement the locks of its own session are read from pg_locks, as eu
 (https://github.com/kaaveland/eugene) does it.
 """
 
-from __future__ import annotations
-
 import argparse
 import re
 import sys

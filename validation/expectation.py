@@ -4,8 +4,6 @@
 indexes read it.
 """
 
-from __future__ import annotations
-
 import re
 from pathlib import Path
 

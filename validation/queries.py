@@ -1,7 +1,5 @@
 """Explains and times the reference queries, and undoes what they write."""
 
-from __future__ import annotations
-
 import argparse
 import contextlib
 import math

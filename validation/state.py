@@ -3,8 +3,6 @@
 Beside the migrations: their files, yoyo's lock, and the tables that a rollback kept.
 """
 
-from __future__ import annotations
-
 import hashlib
 import json
 from dataclasses import dataclass

@@ -18,9 +18,9 @@ from urllib.parse import quote, urlsplit, urlunsplit
 
 import psycopg2
 from psycopg2 import extensions
+from psycopg2.extras import NamedTupleCursor
 from yoyo.config import find_config, read_config
 from yoyo.connections import BadConnectionURI, parse_uri
-from yoyo.migrations import default_migration_table
 
 WAYS_IN = {
     "No such file|Connection refused|starting up|shutting down":
@@ -31,8 +31,8 @@ WAYS_IN = {
     "startup parameter": "connect to the server itself, not through a pooler.",
     "": "look at -d, PGSERVICE and the other PG... variables.",
 }  # fmt: skip
-PROJECT = Path(__file__).resolve().parent.parent
-CITUS = PROJECT / "common" / "citus.sql"
+HERE = Path(__file__).resolve().parent
+PROJECT = HERE.parent
 # A lost line is noticed within seconds, by the kernel of either side.
 PARAMETERS = {
     "keepalives_idle": "5", "keepalives_interval": "2", "keepalives_count": "3",
@@ -59,18 +59,32 @@ class Connection(extensions.connection):
     url: str | None = None
     silence: float | None = SILENCE
 
+    def look(self, query: str | Path, values: list | None = None, **settings: str) -> list[tuple]:
+        """The rows of the last statement of a query or file, to be called by their columns, too.
+
+        It sees the settings as property_v2.NAME. Outside a transaction it is undone.
+        """
+        is_idle = self.info.transaction_status == extensions.TRANSACTION_STATUS_IDLE
+        with self.cursor(cursor_factory=NamedTupleCursor) as cursor:
+            try:
+                for setting in settings.items():
+                    cursor.execute("SELECT set_config('property_v2.' || %s, %s, true)", setting)
+                text = query.read_text("utf-8") if isinstance(query, Path) else query
+                cursor.execute(text, values)
+                return cursor.fetchall()
+            finally:
+                if is_idle and not self.closed:
+                    self.rollback()
+
     def on_a_cluster(self, command: str) -> bool:
         """Whether our tables are on a Citus cluster; says what the command can do there.
 
         Raises:
             Unusable: nothing, or this is a worker.
         """
-        with self.cursor() as cursor:
-            cursor.execute("SELECT to_regclass('pg_dist_partition')")
-            if cursor.fetchone()[0]:
-                cursor.execute(CITUS.read_text(encoding="utf-8"))
-            sayings = {about: said for about, *said in cursor}
-        self.rollback()
+        ((is_citus,),) = self.look("SELECT to_regclass('pg_dist_partition') IS NOT NULL")
+        found = self.look(HERE / "citus.sql") if is_citus else []
+        sayings = {about: said for about, *said in found}
         can_run, said = sayings.get("worker") or sayings.get(command) or (True, None)
         if not can_run:
             raise Unusable(said)
@@ -82,10 +96,9 @@ class Connection(extensions.connection):
         """The command line of one of our commands on this database, whole enough to paste."""
         target = self.url and ENVIRONMENT.fullmatch(self.url)
         if target or not self.url:
-            variables = options.replace("--from ", "EXPORT=").replace("--rollback", "ROLLBACK=1")
-            variables = variables.replace("--no-backup", "BACKUP=no")
-            variables = variables.replace("--explain ", "EXPLAIN=")
-            return f"make {verb}{f'-{target[1]}' if target else ''} {variables}".rstrip()
+            for option, variable in (("--no-backup", "BACKUP=no"), ("--explain ", "EXPLAIN=")):
+                options = options.replace(option, variable)
+            return f"make {verb}{f'-{target[1]}' if target else ''} {options}".rstrip()
         package = "validation" if verb in LOOKING else "operations"
         command = f"python -m {package} {verb} {options}".rstrip()
         return f"{command} -d {shlex.quote(self.url)}"
@@ -157,9 +170,9 @@ def settings() -> Mapping[str, str]:
         ) from error
 
 
-def migration_table() -> str:
-    """Name of the table in which yoyo marks the applied migrations."""
-    return settings().get("migration_table", default_migration_table)
+def sources() -> list[str]:
+    """The folders of the migrations, as yoyo takes them."""
+    return [str(PROJECT / s) for s in settings().get("sources", "migrations").split()]
 
 
 def connect(url: str | None = None, application_name: str = "python -m validation") -> Connection:
@@ -195,29 +208,19 @@ def connect(url: str | None = None, application_name: str = "python -m validatio
         way_in = next(WAYS_IN[symptom] for symptom in WAYS_IN if re.search(symptom, reason))
         raise Unusable(f"Cannot connect ({reason}): {way_in}") from error
     connection.url = _without_password(url) if url else None
-    with connection.cursor() as cursor:
-        cursor.execute("SELECT pg_backend_pid()")
-        if cursor.fetchone()[0] != connection.info.backend_pid:
-            connection.rollback()  # and nothing is set that others would find in their session
-            connection.close()
-            raise Unusable(
-                "A connection pooler answers here, behind which a session is not one's own: "
-                "connect to the server itself, by its own host and port."
-            )
-        cursor.execute(Path(__file__).with_name("session.sql").read_text(encoding="utf-8"))
-        free = _free_bytes(connection)
-        cursor.execute("SELECT set_config('property_v2.free_bytes', %s, false)", [free])
-        # Every statement of ours would end in the same refusal.
-        cursor.execute(
-            "SELECT format('%1$s may not use the %2$s. As its owner: GRANT USAGE ON %3$s TO %1$I;',"
-            " current_user, lower(what), what) FROM (SELECT 'SCHEMA public' FROM pg_namespace"
-            " WHERE nspname = 'public' AND NOT has_schema_privilege(oid, 'USAGE')"
-            " UNION ALL SELECT 'LANGUAGE plpgsql' FROM pg_language"
-            " WHERE lanname = 'plpgsql' AND NOT has_language_privilege(oid, 'USAGE')) AS w (what)"
+    ((process,),) = connection.look("SELECT pg_backend_pid()")
+    if process != connection.info.backend_pid:  # nothing is set that others would find
+        connection.close()
+        raise Unusable(
+            "A connection pooler answers here, behind which a session is not one's own: "
+            "connect to the server itself, by its own host and port."
         )
+    free = _free_bytes(connection)
+    with connection, connection.cursor() as cursor:
+        cursor.execute("SELECT set_config('property_v2.free_bytes', %s, false)", [free])
+        cursor.execute((HERE / "session.sql").read_text("utf-8"))
         if refusal := cursor.fetchone():
-            raise Unusable(refusal[0])
-    connection.commit()
+            raise Unusable(*refusal)
     return connection
 
 

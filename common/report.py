@@ -1,12 +1,13 @@
-"""How results and failures look: for people in a terminal, or as JSON for a program."""
+"""How commands are called, and how results and failures look: for people, or as JSON."""
 
+import argparse
 import json
 import os
 import re
 import signal
 import sys
 import textwrap
-from collections.abc import Callable
+from collections.abc import Callable, Iterable
 from dataclasses import asdict, dataclass
 from datetime import timedelta
 from itertools import groupby, zip_longest
@@ -34,17 +35,16 @@ class Wrapper(textwrap.TextWrapper):
     wordsep_simple_re = WORDS
 
 
-class Report:
-    """Collects results; prints each as it comes (table) or all at the end (json)."""
+def report(checks: Iterable[list[Result]], form: str = "table", summary: str | None = None) -> int:
+    """Prints the results of each check as it comes (table), or of all at the end (json).
 
-    def __init__(self, output_format: str = "table") -> None:
-        self.results: list[Result] = []
-        self.format = output_format
-
-    def add(self, results: list[Result]) -> None:
-        """Adds the results of one check; what passed shares one line per subject."""
-        self.results += results
-        for subject, group in groupby(results if self.format == "table" else [], lambda r: r.check):
+    What passed shares one line per subject. In a table, a summary stands in for the count of all.
+    Gives the exit code: 1 when something failed, else 0.
+    """
+    all_of_them: list[Result] = []
+    for results in checks:
+        all_of_them += results
+        for subject, group in groupby(results if form == "table" else [], lambda r: r.check):
             rows = sorted(group, key=lambda row: row.status != "pass")
             passed = sum(row.status == "pass" for row in rows)
             if passed > 1:
@@ -54,18 +54,17 @@ class Report:
                 lines = (row.what_to_do or "").splitlines() if row.status != "pass" else []
                 for number, line in enumerate(lines):  # each can be pasted
                     print(f"{'':<28}{' ' if number else '→'} {line}")
-
-    def close(self) -> int:
-        """Prints the summary, and returns the exit code: 1 when something failed, else 0."""
-        count = {s: sum(r.status == s for r in self.results) for s in COLOURS}
-        if self.format == "json":
-            print_json({"results": [asdict(result) for result in self.results], **count})
-        elif count["fail"]:
-            print(_coloured("fail", f"{count['fail']} of {len(self.results)} checks failed."))
-        else:
-            warnings = f", {count['warn']} with a warning" if count["warn"] else ""
-            print(_coloured("pass", f"All {len(self.results)} checks passed{warnings}."))
-        return 1 if count["fail"] else 0
+    count = {s: sum(r.status == s for r in all_of_them) for s in COLOURS}
+    if form == "json":
+        print_json({"results": [asdict(result) for result in all_of_them], **count})
+    elif summary is not None:
+        print(summary, end="")
+    elif count["fail"]:
+        print(_coloured("fail", f"{count['fail']} of {len(all_of_them)} checks failed."))
+    else:
+        warnings = f", {count['warn']} with a warning" if count["warn"] else ""
+        print(_coloured("pass", f"All {len(all_of_them)} checks passed{warnings}."))
+    return 1 if count["fail"] else 0
 
 
 def _coloured(status: str, text: str) -> str:
@@ -119,6 +118,23 @@ def _text(name: str, value: object) -> str:
                 return f"{value:,.0f} {unit}"
             value /= 1024
     return f"{value:,}" if isinstance(value, (int, float)) else str(value)
+
+
+def commands(prog: str, about: str, verbs: dict[str, Callable]) -> tuple:
+    """A parser of `prog VERB`, and by verb what adds an argument to it.
+
+    Each is explained by the first line of its function, which the arguments have as `run`.
+    """
+    plain = argparse.RawDescriptionHelpFormatter
+    parser = argparse.ArgumentParser(prog=prog, description=about, formatter_class=plain)
+    added, adders = parser.add_subparsers(metavar="COMMAND", required=True), {}
+    for verb, run in verbs.items():
+        text = (run.__doc__ or "").partition("\n")[0]  # none under python -OO
+        command = added.add_parser(verb, help=text, description=text)
+        command.add_argument("-d", "--database", metavar="URL", help="default: that of yoyo.ini")
+        command.set_defaults(run=run)
+        adders[verb] = command.add_argument
+    return parser, adders
 
 
 def listen_to_signals() -> None:

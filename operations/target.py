@@ -15,14 +15,13 @@ from functools import cached_property
 from pathlib import Path
 
 import psycopg2
-from psycopg2.extensions import TRANSACTION_STATUS_IDLE, make_dsn
+from psycopg2.extensions import make_dsn
 from yoyo import exceptions, read_migrations
 from yoyo.backends.core.postgresql import PostgresqlBackend
 from yoyo.connections import DatabaseURI
+from yoyo.migrations import default_migration_table
 
-from common import database
-from common.database import Unusable, sentence
-from validation.state import sources
+from common.database import Unusable, connect, sentence, settings, sources
 
 logging.getLogger("yoyo").addHandler(logging.NullHandler())  # its errors are said by ours
 HERE = Path(__file__).resolve().parent
@@ -39,18 +38,6 @@ SETTINGS = (
     "tcp_keepalives_count=3", "tcp_user_timeout=11000",
 )  # fmt: skip
 IDENTITY = "SELECT system_identifier::text, current_database() FROM pg_control_system()"
-SAME = """
-DO $$
-BEGIN
-    IF NOT EXISTS (
-        SELECT FROM pg_control_system()
-        WHERE system_identifier::text = %s AND current_database() = %s
-    ) THEN
-        RAISE EXCEPTION 'it reaches another database';
-    END IF;
-END;
-$$
-"""
 
 
 class Target:
@@ -62,13 +49,16 @@ class Target:
         whose: both by name, and the host.
         name: of its service or, without one, of the database.
         dsn: for programs, without what a command line must not show: that is in os.environ.
+        row_counts: JSON of how many rows are to come, by table, for progress.sql.
 
     Raises:
         Unusable: it cannot be reached.
     """
 
+    row_counts = ""
+
     def __init__(self, url: str | None) -> None:
-        self.connection = database.connect(url, "python -m operations")
+        self.connection = connect(url, "python -m operations")
         info = self.connection.info
         given = {k: v for k, v in info.dsn_parameters.items() if v and NEW_DEFAULTS.get(k) != v}
         for name in ("service", "application_name"):  # by theirs, programs are known
@@ -89,18 +79,8 @@ class Target:
             file.flush()
             os.environ |= {"PGSERVICEFILE": file.name, "PGSERVICE": "secret"}
         self.dsn, self._parameters = make_dsn(**given), given
-        (self.identity,) = self.look(IDENTITY)
+        (self.identity,) = self.connection.look(IDENTITY)
         self.whose = dict(zip(("system_identifier", "database"), self.identity), host=info.host)
-
-    def look(self, query: str, *parameters: object) -> list[tuple]:
-        """What a query finds, in the transaction of the connection if one is open."""
-        is_idle = self.connection.info.transaction_status == TRANSACTION_STATUS_IDLE
-        with self.connection.cursor() as cursor:
-            cursor.execute(query, parameters or None)
-            found = cursor.fetchall()
-        if is_idle:
-            self.connection.commit()
-        return found
 
     @cached_property
     def programs(self) -> Path:
@@ -151,9 +131,10 @@ class Target:
                     output, message = process.communicate(timeout=1)
                     break
                 with contextlib.suppress(psycopg2.Error):  # the end of the program says what it is
-                    if program.name == "pg_dump" and self.look(script("waits_in_vain.sql")):
+                    look = self.connection.look
+                    if program.name == "pg_dump" and look(HERE / "waits_in_vain.sql"):
                         raise self.waited(f"{doing} failed: it waited 10 s for a lock")
-                    at = sum(self.look(script("progress.sql")), ())
+                    at = sum(look(HERE / "progress.sql", row_counts=self.row_counts), ())
                     _show("; ".join([f"{doing}: {time.monotonic() - began:.0f} s", *at]))
         finally:
             process.terminate()
@@ -165,9 +146,9 @@ class Target:
 
     def psql(self, doing: str, *arguments: object, stdin=None) -> str:
         """Runs psql as run() does; what its own session reaches is proven before it changes it."""
-        with self.connection.cursor() as cursor:
-            same = cursor.mogrify(SAME, self.identity).decode()
-        strictly = ("-X", "-q", "-At", "-v", "ON_ERROR_STOP=1", "-c", same)
+        values = zip(("system", "database"), self.identity)
+        given = [option for name, value in values for option in ("-v", f"{name}={value}")]
+        strictly = ("-X", "-q", "-At", "-v", "ON_ERROR_STOP=1", *given, "-f", HERE / "same.sql")
         return self.run(doing, self.programs / "psql", *strictly, *arguments, stdin=stdin)
 
     def failed(self, doing: str, error: object) -> Unusable:
@@ -181,7 +162,7 @@ class Target:
 
     def waited(self, said: str) -> Unusable:
         """What to say of one who waited in vain to read, with who is in the way."""
-        found = sum(self.look(script("in_the_way.sql")), ())
+        found = sum(self.connection.look(HERE / "in_the_way.sql"), ())
         return Unusable(f"{said}. In the way: {', '.join(found) or 'nobody any more'}.")
 
     def execute(self, doing: str, statements: str) -> None:
@@ -202,10 +183,9 @@ class Target:
         # A rollback by these commands loses no row, whatever a shell or the database says.
         options = f"{self._parameters['options']} -c property_v2.allow_data_loss=off"
         given = {**self._parameters, "options": options, "application_name": "yoyo"}
+        marks = settings().get("migration_table", default_migration_table)
         try:
-            with PostgresqlBackend(
-                DatabaseURI("postgresql", *[None] * 5, given), database.migration_table()
-            ) as backend:
+            with PostgresqlBackend(DatabaseURI("postgresql", *[None] * 5, given), marks) as backend:
                 if backend.execute(IDENTITY).fetchone() != self.identity:
                     raise Unusable(f"{doing} was not run: it reaches another database.")
                 backend.init_database()

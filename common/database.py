@@ -40,7 +40,6 @@ PARAMETERS = {
 }  # fmt: skip
 # For the URL of a make target: make VERB-ENVIRONMENT
 ENVIRONMENT = re.compile(r"postgresql://\?service=bestays_([\w.-]+)")
-SILENCE = 90  # seconds
 LOOKING = ("check", "validate", "monitor", "state", "dry-run", "queries")  # others change
 
 
@@ -57,7 +56,7 @@ class Connection(extensions.connection):
     """
 
     url: str | None = None
-    silence: float | None = SILENCE
+    silence: float | None = 90
 
     def look(self, query: str | Path, values: list | None = None, **settings: str) -> list[tuple]:
         """The rows of the last statement of a query or file, to be called by their columns, too.
@@ -116,9 +115,7 @@ class Connection(extensions.connection):
 
 def wait(connection: extensions.connection) -> None:
     """Waits for the server as psycopg2 wants it, but listens to signals and not for ever."""
-    began = time.monotonic()
-    waited = 0.0
-    terminal = sys.stderr if sys.stderr and sys.stderr.isatty() else None
+    began, waited = time.monotonic(), 0.0
     try:
         while (state := connection.poll()) != extensions.POLL_OK:
             file = [connection.fileno()]
@@ -130,11 +127,16 @@ def wait(connection: extensions.connection) -> None:
             if silence and waited > silence:
                 said = f"The server has not answered for {waited:.0f} s: the line is cut."
                 raise Unusable(f"{said} Try again when it is back.")
-            if terminal:
-                print(f"\r\033[K{waited:.0f} s ...", end="", file=terminal, flush=True)
+            show(f"{waited:.0f} s ...")
     finally:
-        if terminal and waited:
-            print("\r\033[K", end="", file=terminal, flush=True)
+        if waited:
+            show("")
+
+
+def show(line: str) -> None:
+    """Shows a line on a terminal, in the place of the one before."""
+    if sys.stderr and sys.stderr.isatty():
+        print(f"\r\033[K{line[:99]}", end="", file=sys.stderr, flush=True)
 
 
 def sentence(error: object) -> str:
@@ -199,7 +201,10 @@ def connect(url: str | None = None, application_name: str = "python -m validatio
         # As yoyo's backend puts them together
         named = {"user": uri.username, "password": uri.password, "host": uri.hostname}
         named = {k: v for k, v in {**named, "port": uri.port, "dbname": uri.database}.items() if v}
-        connection = open_connection(**{**given, **uri.args, **named})
+        extensions.set_wait_callback(None)  # libpq minds its own time-out
+        given = {**given, **uri.args, **named}
+        connection = psycopg2.connect(connection_factory=Connection, **given)
+        extensions.set_wait_callback(wait)
     except (BadConnectionURI, ValueError) as error:  # a password may stand in it
         said = "That is not a database URL: give -d postgresql://user@host:port/database."
         raise Unusable(said) from error
@@ -215,25 +220,15 @@ def connect(url: str | None = None, application_name: str = "python -m validatio
             "A connection pooler answers here, behind which a session is not one's own: "
             "connect to the server itself, by its own host and port."
         )
-    free = _free_bytes(connection)
+    free = ""  # on the server's disk, where that is of this machine
+    if (connection.info.host or "").startswith("/"):
+        with contextlib.suppress(OSError):  # a backend works in the data directory
+            free = str(shutil.disk_usage(f"/proc/{process}/cwd").free)
     with connection, connection.cursor() as cursor:
         cursor.execute("SELECT set_config('property_v2.free_bytes', %s, false)", [free])
         cursor.execute((HERE / "session.sql").read_text("utf-8"))
         if refusal := cursor.fetchone():
             raise Unusable(*refusal)
-    return connection
-
-
-def open_connection(silence: float | None = SILENCE, **parameters: object) -> Connection:
-    """Connects by libpq's parameters, for any use.
-
-    Raises:
-        psycopg2.Error: the server does not let us in.
-    """
-    extensions.set_wait_callback(None)  # libpq minds its own time-out
-    connection = psycopg2.connect(connection_factory=Connection, **parameters)
-    extensions.set_wait_callback(wait)
-    connection.silence = silence
     return connection
 
 
@@ -253,12 +248,3 @@ def _without_password(url: str) -> str:
     netloc = user.partition(":")[0] + at + place
     # urlunsplit drops the slashes of an empty place
     return f"postgresql://{netloc}{urlunsplit(('', '', parts.path, query, ''))}"
-
-
-def _free_bytes(connection: psycopg2.extensions.connection) -> str:
-    """Room on the disk of a server on this machine, '' when that cannot be known."""
-    with contextlib.suppress(OSError):
-        if (connection.info.host or "").startswith("/"):
-            # A backend's working directory is the data directory.
-            return str(shutil.disk_usage(f"/proc/{connection.info.backend_pid}/cwd").free)
-    return ""

@@ -35,7 +35,7 @@ class Wrapper(textwrap.TextWrapper):
     wordsep_simple_re = WORDS
 
 
-def report(checks: Iterable[list[Result]], form: str = "table", summary: str | None = None) -> int:
+def report(checks: Iterable[list[Result]], format: str, summary: str | None = None) -> int:
     """Prints the results of each check as it comes (table), or of all at the end (json).
 
     What passed shares one line per subject. In a table, a summary stands in for the count of all.
@@ -44,7 +44,7 @@ def report(checks: Iterable[list[Result]], form: str = "table", summary: str | N
     all_of_them: list[Result] = []
     for results in checks:
         all_of_them += results
-        for subject, group in groupby(results if form == "table" else [], lambda r: r.check):
+        for subject, group in groupby(results if format == "table" else [], lambda r: r.check):
             rows = sorted(group, key=lambda row: row.status != "pass")
             passed = sum(row.status == "pass" for row in rows)
             if passed > 1:
@@ -55,7 +55,7 @@ def report(checks: Iterable[list[Result]], form: str = "table", summary: str | N
                 for number, line in enumerate(lines):  # each can be pasted
                     print(f"{'':<28}{' ' if number else '→'} {line}")
     count = {s: sum(r.status == s for r in all_of_them) for s in COLOURS}
-    if form == "json":
+    if format == "json":
         print_json({"results": [asdict(result) for result in all_of_them], **count})
     elif summary is not None:
         print(summary, end="")

@@ -3,7 +3,6 @@
 Exit codes: 0 all well, 1 a check failed, 2 could not run.
 """
 
-import argparse
 import contextlib
 import json
 import os
@@ -29,22 +28,22 @@ BACKUPS = PROJECT / "backups"
 MANIFEST = "export.json"
 
 
-def migrate(target: Target, arguments) -> int:
+def migrate(target: Target, no_backup: bool) -> int:
     """check, back up, rehearse, apply and validate; stops at the first that fails"""
 
     def step(title: str, run, **options) -> int:
         print(title, flush=True)
-        return run(target.connection, argparse.Namespace(format="table", **options))
+        return run(target.connection, **options)
 
     try:
         code = step("Before the migration", validation.check)
         states = state.states(target.connection)
         pending, waiting = state.to_apply(target.connection, states)
         if pending and not code:
-            if not arguments.no_backup:
+            if not no_backup:
                 print("\nBackup", flush=True)
-                backup_db(target, arguments)
-            code = step("\nDry run", validation.dry_run.run, brief=True, rollback=False)
+                backup_db(target)
+            code = step("\nDry run", validation.dry_run.run, brief=True)
             if not code:
                 print("\nyoyo apply", flush=True)
                 with _timed("applied"):
@@ -64,7 +63,7 @@ def migrate(target: Target, arguments) -> int:
     return int(bool(waiting))
 
 
-def rollback(target: Target, arguments) -> None:
+def rollback(target: Target) -> None:
     """take the last migration back; tables with rows are kept in schema property_v2_kept"""
     states = state.states(target.connection)
     for s in states:
@@ -88,16 +87,15 @@ def rollback(target: Target, arguments) -> None:
     _say_kept(target)
 
 
-def restore_kept(target: Target, arguments) -> int:
+def restore_kept(target: Target) -> int:
     """put the tables that a rollback kept in the place of the new, empty ones"""
-    counts, way_out = _kept(target)["counts"], target.connection.ours("drop-kept")
-    kept = state.listed(counts)
-    if any((new := state.row_counts(target.connection, counts)).values()):
+    kept, way_out = _kept(target), target.connection.ours("drop-kept")
+    if any((new := state.row_counts(target.connection, kept["tables"])).values()):
         raise Unusable(
-            f"Not restored: the new tables hold {state.listed(new)}; kept are {kept}. Look at both,"
-            f" and keep one: {way_out} removes the kept ones."
+            f"Not restored: the new tables hold {state.listed(new)}; kept are {kept['rows']}. Look"
+            f" at both, and keep one: {way_out} removes the kept ones."
         )
-    with _timed(f"Back are {kept},"):
+    with _timed(f"Back are {kept['rows']},"):
         try:
             target.execute("Restoring", script("restore_kept.sql"))
         except Unusable as failed:
@@ -107,41 +105,41 @@ def restore_kept(target: Target, arguments) -> int:
             print(f"{said.message_primary}.\n{said.message_detail}.\nSo the rows are copied; the "
                   f"kept tables stay until you drop them:\n{way_out}", flush=True)  # fmt: skip
             target.execute("Copying", script("copy_kept.sql"))
-    return validation.validate(target.connection, argparse.Namespace(format="table"))
+    return validation.validate(target.connection)
 
 
-def drop_kept(target: Target, arguments) -> None:
+def drop_kept(target: Target, yes: bool) -> None:
     """remove the tables that a rollback kept, with their rows; asks, unless --yes"""
     kept, info = _kept(target), target.connection.info
-    said = kept["said"]
+    said = "{rows} since {since}".format(**kept)
     question = f"Delete for good {said}, on {info.host}, database {info.dbname}? yes or no: "
-    if not arguments.yes and not sys.stdin.isatty():
+    if not yes and not sys.stdin.isatty():
         raise Unusable(f"Not dropped: {said}. Say --yes (YES=1 with make) to delete them.")
-    if not arguments.yes and input(question).strip().lower() != "yes":
+    if not yes and input(question).strip().lower() != "yes":
         raise Unusable("Not dropped.")
     target.execute("Dropping", script("drop_kept.sql"))
-    print(f"Dropped {state.listed(kept['counts'])}.")
+    print(f"Dropped {kept['rows']}.")
 
 
-def backup_db(target: Target, arguments) -> None:
+def backup_db(target: Target) -> None:
     """a full dump in the custom format to backups/"""
     with _new_backup(target, ".dump") as path:
         target.run("Backup", target.programs / "pg_dump", "-Fc", "-f", path)
         target.run("Reading the backup", target.programs / "pg_restore", "--list", path)
 
 
-def psql(target: Target, arguments) -> None:
+def psql(target: Target) -> None:
     """this database in the psql that fits its server"""
     program = target.programs / "psql"
     os.execv(program, [program, "-d", target.dsn])
 
 
-def programs(target: Target, arguments) -> None:
+def programs(target: Target) -> None:
     """the folder of the psql, pg_dump and pg_restore that fit its server"""
     print(target.programs)
 
 
-def export_data(target: Target, arguments) -> None:
+def export_data(target: Target) -> None:
     """the rows of the tables to backups/, in one snapshot, with whose they are and how many"""
     folder, connection = target.programs, target.connection
     applied = [s.check for s in state.states(connection) if s.verdict == state.APPLIED]
@@ -172,9 +170,9 @@ def export_data(target: Target, arguments) -> None:
         (path / MANIFEST).write_text(json.dumps(export, indent=2))
 
 
-def import_data(target: Target, arguments) -> None:
+def import_data(target: Target, source: str | None) -> None:
     """an export into the empty tables, all or nothing: the newest of this database, or --from"""
-    path, counts, whose = _export(target, arguments.source)
+    path, counts, whose = _export(target, source)
     folder = target.programs
     print(f"Importing {os.path.relpath(path)}: {state.listed(counts)}\n{whose}.")
     print("Until it is done, nobody reads the tables, and a DELETE of a user who is named in them "
@@ -195,12 +193,11 @@ def import_data(target: Target, arguments) -> None:
             raise Unusable(f"Import failed, nothing was imported: {said}.") from failed
 
 
-def sample_data(target: Target, arguments) -> None:
+def sample_data(target: Target, n: int, seed: int, embeddings: bool) -> None:
     """N bilingual listings in place of the rows of the tables, where that is allowed"""
-    if arguments.n < 1:
-        raise Unusable(f"{arguments.n} is not a number of properties, 1 or more.")
-    given = (f"{name}={getattr(arguments, name)}" for name in ("n", "seed", "embeddings"))
-    values = [option for value in given for option in ("-v", value)]
+    if n < 1:
+        raise Unusable(f"{n} is not a number of properties, 1 or more.")
+    values = ("-v", f"n={n}", "-v", f"seed={seed}", "-v", f"embeddings={embeddings}")
     print(target.psql("Sample data", *values, "-f", HERE / "sample_data.sql"), end="")
 
 
@@ -228,7 +225,7 @@ def _export(target: Target, source: str | None) -> tuple[Path, dict[str, int], s
     exports = []
     for path in [Path(source)] if source else BACKUPS.glob("*.data"):
         with contextlib.suppress(OSError, ValueError, TypeError, AttributeError, KeyError):
-            export = json.loads((path / MANIFEST).read_text(encoding="utf-8"))
+            export = json.loads((path / MANIFEST).read_text("utf-8"))
             at, counts = datetime.fromisoformat(export["exported_at"]), export["row_counts"]
             whose = "exported at {exported_at} from {host}, database {database}".format(**export)
             if (source or export.items() >= target.whose.items()) and sum(counts.values()):
@@ -275,15 +272,16 @@ def main(argv: list[str] | None = None) -> int:
     sample("n", metavar="N", type=int, help="how many properties")
     sample("--seed", type=int, default=1, help="the same seed, the same rows")
     sample("--embeddings", action="store_true", help="one for every tenth property")
-    arguments = parser.parse_args(argv)
+    given = vars(parser.parse_args(argv))
+    run, url = given.pop("run"), given.pop("database")
     otherwise = ["Look at -d."]
 
     def command() -> int | None:
-        target = Target(arguments.database)
+        target = Target(url)
         otherwise[0] = f"{target.connection.ours('state')} says where things stand."
         try:
-            target.connection.on_a_cluster(arguments.run.__name__)
-            return arguments.run(target, arguments)
+            target.connection.on_a_cluster(run.__name__)
+            return run(target, **given)
         except psycopg2.errors.LockNotAvailable as error:  # to look was in vain already
             target.connection.rollback()
             raise target.waited(f"The database refused: {sentence(error)}") from error

@@ -8,7 +8,6 @@ import logging
 import os
 import re
 import subprocess
-import sys
 import tempfile
 import time
 from functools import cached_property
@@ -21,7 +20,7 @@ from yoyo.backends.core.postgresql import PostgresqlBackend
 from yoyo.connections import DatabaseURI
 from yoyo.migrations import default_migration_table
 
-from common.database import Unusable, connect, sentence, settings, sources
+from common.database import Unusable, connect, sentence, settings, show, sources
 
 logging.getLogger("yoyo").addHandler(logging.NullHandler())  # its errors are said by ours
 HERE = Path(__file__).resolve().parent
@@ -37,7 +36,7 @@ SETTINGS = (
     "idle_session_timeout=0", "tcp_keepalives_idle=5", "tcp_keepalives_interval=2",
     "tcp_keepalives_count=3", "tcp_user_timeout=11000",
 )  # fmt: skip
-IDENTITY = "SELECT system_identifier::text, current_database() FROM pg_control_system()"
+IDENTITY = "SELECT system_identifier::text, current_database() AS database FROM pg_control_system()"
 
 
 class Target:
@@ -80,7 +79,7 @@ class Target:
             os.environ |= {"PGSERVICEFILE": file.name, "PGSERVICE": "secret"}
         self.dsn, self._parameters = make_dsn(**given), given
         (self.identity,) = self.connection.look(IDENTITY)
-        self.whose = dict(zip(("system_identifier", "database"), self.identity), host=info.host)
+        self.whose = {**self.identity._asdict(), "host": info.host}
 
     @cached_property
     def programs(self) -> Path:
@@ -135,10 +134,10 @@ class Target:
                     if program.name == "pg_dump" and look(HERE / "waits_in_vain.sql"):
                         raise self.waited(f"{doing} failed: it waited 10 s for a lock")
                     at = sum(look(HERE / "progress.sql", row_counts=self.row_counts), ())
-                    _show("; ".join([f"{doing}: {time.monotonic() - began:.0f} s", *at]))
+                    show("; ".join([f"{doing}: {time.monotonic() - began:.0f} s", *at]))
         finally:
             process.terminate()
-            _show("")
+            show("")
         if code := process.returncode:
             ended = f"{program.name} was ended by signal {-code}"
             raise self.failed(doing, message if code > 0 else ended)
@@ -146,9 +145,9 @@ class Target:
 
     def psql(self, doing: str, *arguments: object, stdin=None) -> str:
         """Runs psql as run() does; what its own session reaches is proven before it changes it."""
-        values = zip(("system", "database"), self.identity)
-        given = [option for name, value in values for option in ("-v", f"{name}={value}")]
-        strictly = ("-X", "-q", "-At", "-v", "ON_ERROR_STOP=1", *given, "-f", HERE / "same.sql")
+        system, name = self.identity
+        same = ("-v", f"system={system}", "-v", f"database={name}", "-f", HERE / "same.sql")
+        strictly = ("-X", "-q", "-At", "-v", "ON_ERROR_STOP=1", *same)
         return self.run(doing, self.programs / "psql", *strictly, *arguments, stdin=stdin)
 
     def failed(self, doing: str, error: object) -> Unusable:
@@ -172,10 +171,10 @@ class Target:
         try:
             with self.connection, self.connection.cursor() as cursor:
                 cursor.execute(statements)
-        except psycopg2.InterfaceError as error:  # of the rollback, which hides how the line ended
-            raise self.failed(doing, error.__context__ or error) from error
         except psycopg2.Error as error:
-            raise self.failed(doing, error) from error
+            # The rollback of a line that is lost fails, too, and hides how it ended.
+            hidden = isinstance(error, psycopg2.InterfaceError) and error.__context__
+            raise self.failed(doing, hidden or error) from error
 
     def yoyo(self, command: str, names: list[str]) -> None:
         """Does what `yoyo apply` or `rollback` does, in this process; Unusable if it failed."""
@@ -207,14 +206,8 @@ class Target:
 
 def script(name: str) -> str:
     """The text of an SQL file of this folder, with the files that it takes in by \\ir."""
-    text = (HERE / name).read_text(encoding="utf-8")
+    text = (HERE / name).read_text("utf-8")
     return re.sub(r"(?m)^\\ir (\S+)$", lambda match: script(match[1]), text)
-
-
-def _show(line: str) -> None:
-    """Shows a line on a terminal, in the place of the one before."""
-    if sys.stderr.isatty():
-        print(f"\r\033[K{line[:99]}", end="", file=sys.stderr, flush=True)
 
 
 def _major(folder: Path) -> int:

@@ -26,13 +26,13 @@ from . import dry_run, expectation, queries, state
 from .expectation import HERE
 
 
-def check(connection: Connection, arguments) -> int:
+def check(connection: Connection, format: str = "table") -> int:
     """may the migrations be applied here?"""
     states = state.states(connection)
     if all(s.status == "pass" for s in states):
-        return report([states], arguments.format, "Nothing is left to apply.\n")
+        return report([states], format, "Nothing is left to apply.\n")
     before = ([*_expected(s)] for s in states)
-    return report(chain(before, _run(connection, "check", "both")), arguments.format)
+    return report(chain(before, _run(connection, "check", "both")), format)
 
 
 def _expected(found: state.State) -> Iterator[Result]:
@@ -47,26 +47,26 @@ def _expected(found: state.State) -> Iterator[Result]:
         yield found
 
 
-def validate(connection: Connection, arguments) -> int:
+def validate(connection: Connection, format: str = "table") -> int:
     """is the schema what the specification says?"""
     connection.on_a_cluster("validate")
     if not any(map(state.there, expectation.objects(connection).values())):
         missing = [s for s in state.states(connection) if s.path and s.status != "pass"]
         said = [Result(s.check, "fail", f"{s.found}: {s.what_to_do}") for s in missing]
-        return report([said], arguments.format)
+        return report([said], format)
     with connection, connection.cursor() as cursor:
         cursor.execute((HERE / "session.sql").read_text("utf-8"))
-    return report(_run(connection, "validate", "both"), arguments.format)
+    return report(_run(connection, "validate", "both"), format)
 
 
-def show_state(connection: Connection, arguments) -> int:
+def show_state(connection: Connection, format: str = "table") -> int:
     """where does each migration stand, and what is to do?"""
     states = state.states(connection)
-    report([states], arguments.format, summary="")
+    report([states], format, summary="")
     return 0 if all(s.status == "pass" for s in states) else 1
 
 
-def monitor(connection: Connection, arguments) -> None:
+def monitor(connection: Connection, format: str = "table") -> None:
     """sizes; index use; slow statements; locks
 
     Prints a table per subject, or one JSON object with the rows of each for a collector. In JSON
@@ -78,11 +78,11 @@ def monitor(connection: Connection, arguments) -> None:
     for path, rows, error in _looks(connection, "monitor", files):
         found = [{"unavailable": error}] if error else [row._asdict() for row in rows]
         subjects[path.stem[3:]] = found
-        if arguments.format == "table":
+        if format == "table":
             print(path.read_text("utf-8").partition("\n")[0].lstrip("- "))
             print_table(found) if found else print("  none")
             print()
-    if arguments.format == "json":
+    if format == "json":
         print_json(subjects)
 
 
@@ -130,11 +130,12 @@ def main(argv: list[str] | None = None) -> int:
     options["dry-run"]("--brief", action="store_true", help="only statements with locks")
     options["queries"]("--explain", metavar="FILE", type=Path, help="show its plan, timed, instead")
     options["queries"]("files", metavar="FILE", nargs="*", type=Path, help="only these")
-    arguments = parser.parse_args(argv)
+    given = vars(parser.parse_args(argv))
+    run, url = given.pop("run"), given.pop("database")
 
     def command() -> int | None:
-        with contextlib.closing(connect(arguments.database)) as connection:
-            return arguments.run(connection, arguments)
+        with contextlib.closing(connect(url)) as connection:
+            return run(connection, **given)
 
     return exit_code(command, lambda: "Nothing was changed.")
 

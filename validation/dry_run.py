@@ -45,22 +45,24 @@ class Step:
     error: str | None = None
 
 
-def run(connection: Connection, arguments) -> int:
+def run(
+    connection: Connection, format: str = "table", rollback: bool = False, brief: bool = False
+) -> int:
     """run what yoyo would run, show its locks, and undo it
 
-    That is what `make migrate`, or with --rollback `make rollback`, would do now. Prints the
+    That is what `make migrate`, or with rollback `make rollback`, would do now. Prints the
     evidence. Gives 1 when a statement fails, else 0; Unusable: a run of yoyo is at work.
     """
-    files = _files(connection, arguments.rollback)
-    if arguments.rollback:  # which loses no row, whatever a shell or the database says
+    files = _files(connection, rollback)
+    if rollback:  # which loses no row, whatever a shell or the database says
         connection.cursor().execute("SET LOCAL property_v2.allow_data_loss = off")
     steps = rehearse(connection, files)
-    if arguments.format == "json":
+    if format == "json":
         print_json({"steps": [asdict(step) for step in steps], "summary": summary(steps)})
     else:
         file = None
         for step in steps:
-            if arguments.brief and step.number and not (step.locks or step.error):
+            if brief and step.number and not (step.locks or step.error):
                 continue
             if step.file != file:
                 file = step.file

@@ -40,20 +40,19 @@ class Measurement(Result):
     limit: float | None = None
 
 
-def run(connection: Connection, arguments) -> int:
+def run(connection: Connection, format: str, explain: Path | None, files: list[Path]) -> int:
     """explain and time the reference queries
 
-    It measures arguments.files, or every file of queries/. With arguments.explain, a file, it
-    prints the plan of that one with its times and pages. Gives 1 when a query misses its index on a
-    large enough table, or its limit, else 0.
+    It measures these files, or every file of queries/; or it explains one: its plan, with times and
+    pages. Gives 1 when a query misses its index on a large enough table, or its limit, else 0.
 
     Raises:
         Unusable: there are no rows to measure on, or a file cannot be read.
     """
     try:
-        if not arguments.explain:
-            return report(_measured(connection, arguments.files), arguments.format)
-        sql = arguments.explain.read_text("utf-8")
+        if not explain:
+            return report(_measured(connection, files), format)
+        sql = explain.read_text("utf-8")
         for (line,) in connection.look(f"{_settings(sql)} EXPLAIN (ANALYZE, BUFFERS) {sql}"):
             print(line)
     except OSError as error:

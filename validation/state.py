@@ -120,15 +120,11 @@ def listed(counts: dict[str, int | str | None]) -> str:
 
 
 def kept(connection: Connection, facts: dict | None = None) -> dict | None:
-    """The tables that a rollback set aside, as state.sql has them; None when there are none.
-
-    With their rows as counts, and these in words as said.
-    """
+    """What state.sql says of tables that a rollback set aside, and their rows in words, or None."""
     if not (found := (facts or _facts(connection))["kept"]):
         return None
-    counts = row_counts(connection, found["tables"], KEPT_SCHEMA)
-    said = f"{listed(counts)} since {found['since']}"
-    return {"migration": next(iter(files())), **found, "counts": counts, "said": said}
+    rows = listed(row_counts(connection, found["tables"], KEPT_SCHEMA))
+    return {"migration": next(iter(files())), **found, "rows": rows}
 
 
 def row_counts(
@@ -212,10 +208,10 @@ def _kept(connection: Connection, tables: dict | None, states: list[State]) -> I
     steps = ["make migrate"] * any(verdict != APPLIED for verdict in own)
     steps += [*["make rollback"] * later.count(APPLIED), "make restore-kept"]
     steps += ["make migrate"] * bool(later)
-    if any((new := row_counts(connection, tables["counts"])).values()):
+    if any((new := row_counts(connection, tables["tables"])).values()):
         steps = [f"The new ones hold {listed(new)}. Look at both."]
     steps += ["Or, to give them up:", "make drop-kept"]
-    yield State("kept tables", "warn", tables["said"], "\n".join(steps))
+    yield State("kept tables", "warn", "{rows} since {since}".format(**tables), "\n".join(steps))
     for publication in tables["publications"]:
         found = f"publication {publication}: a change of a kept row stops the subscriber"
         way_out = f"ALTER PUBLICATION {publication} DROP TABLE …, or move them there too."
@@ -231,7 +227,12 @@ def _faults(migration: str, path: Path) -> Iterator[State]:
             found = f"rollback file missing: {file.name}"
             way_out = "git restore it: without it yoyo rollback drops nothing and says nothing."
             yield State(migration, "fail", found, way_out)
-        elif f"{hashlib.sha256(file.read_bytes()).hexdigest()}  {file.name}" not in lines:
+        elif checksum(file) not in lines:
             found = f"file changed: {file.name} is not what {CHECKSUMS} lists"
             way_out = "If it was applied anywhere, git restore it and write a new migration. Else:"
             yield State(migration, "fail", found, f"{way_out}\nmake renew")
+
+
+def checksum(path: Path) -> str:
+    """The line of SHA256SUMS for a file."""
+    return f"{hashlib.sha256(path.read_bytes()).hexdigest()}  {path.name}"

@@ -12,9 +12,8 @@ import shlex
 import shutil
 import sys
 import time
-from collections.abc import Mapping
 from pathlib import Path
-from urllib.parse import quote, urlsplit, urlunsplit
+from urllib.parse import quote, urlsplit
 
 import psycopg2
 from psycopg2 import extensions
@@ -156,7 +155,7 @@ def sentence(error: object) -> str:
     return ". ".join(line for line in lines if line and "CASCADE" not in line)
 
 
-def settings() -> Mapping[str, str]:
+def settings() -> dict[str, str]:
     """The DEFAULT section of yoyo.ini: sources, database, migration_table.
 
     Raises:
@@ -245,6 +244,4 @@ def _without_password(url: str) -> str:
         return f"postgresql://?service={quote(os.environ['PGSERVICE'])}"
     user, at, place = parts.netloc.rpartition("@")
     query = re.sub(r"&?\b(ssl)?password=[^&]*", "", parts.query)
-    netloc = user.partition(":")[0] + at + place
-    # urlunsplit drops the slashes of an empty place
-    return f"postgresql://{netloc}{urlunsplit(('', '', parts.path, query, ''))}"
+    return f"postgresql://{user.partition(':')[0]}{at}{place}{parts.path}{query and f'?{query}'}"

@@ -35,7 +35,7 @@ class Wrapper(textwrap.TextWrapper):
     wordsep_simple_re = WORDS
 
 
-def report(checks: Iterable[list[Result]], format: str, summary: str | None = None) -> int:
+def show_results(checks: Iterable[list[Result]], format: str, summary: str | None = None) -> int:
     """Prints the results of each check as it comes (table), or of all at the end (json).
 
     What passed shares one line per subject. In a table, a summary stands in for the count of all.

@@ -11,16 +11,8 @@ from pathlib import Path
 
 import psycopg2
 
+from common import report
 from common.database import Connection, connect, sentence
-from common.report import (
-    Result,
-    commands,
-    exit_code,
-    listen_to_signals,
-    print_json,
-    print_table,
-    report,
-)
 
 from . import dry_run, expectation, queries, state
 from .expectation import HERE
@@ -30,19 +22,19 @@ def check(connection: Connection, format: str = "table") -> int:
     """may the migrations be applied here?"""
     states = state.states(connection)
     if all(s.status == "pass" for s in states):
-        return report([states], format, "Nothing is left to apply.\n")
+        return report.show_results([states], format, "Nothing is left to apply.\n")
     before = ([*_expected(s)] for s in states)
-    return report(chain(before, _run(connection, "check", "both")), format)
+    return report.show_results(chain(before, _run(connection, "check", "both")), format)
 
 
-def _expected(found: state.State) -> Iterator[Result]:
+def _expected(found: state.State) -> Iterator[report.Result]:
     """A state, as it looks before an apply: that something is not there yet is what it asks for."""
     if found.verdict == state.NOT_APPLIED:
-        yield Result(found.check, "pass", found.found)
-        yield Result("names", "pass", f"all {len(found.objects)} are free")
+        yield report.Result(found.check, "pass", found.found)
+        yield report.Result("names", "pass", f"all {len(found.objects)} are free")
     elif found.verdict == state.PARTLY_THERE:
         for name in state.there(found.objects):
-            yield Result("names", "fail", f"{name} is in the way", found.what_to_do)
+            yield report.Result("names", "fail", f"{name} is in the way", found.what_to_do)
     else:
         yield found
 
@@ -52,17 +44,17 @@ def validate(connection: Connection, format: str = "table") -> int:
     connection.on_a_cluster("validate")
     if not any(map(state.there, expectation.objects(connection).values())):
         missing = [s for s in state.states(connection) if s.path and s.status != "pass"]
-        said = [Result(s.check, "fail", f"{s.found}: {s.what_to_do}") for s in missing]
-        return report([said], format)
+        said = [report.Result(s.check, "fail", f"{s.found}: {s.what_to_do}") for s in missing]
+        return report.show_results([said], format)
     with connection, connection.cursor() as cursor:
         cursor.execute((HERE / "session.sql").read_text("utf-8"))
-    return report(_run(connection, "validate", "both"), format)
+    return report.show_results(_run(connection, "validate", "both"), format)
 
 
 def show_state(connection: Connection, format: str = "table") -> int:
     """where does each migration stand, and what is to do?"""
     states = state.states(connection)
-    report([states], format, summary="")
+    report.show_results([states], format, summary="")
     return 0 if all(s.status == "pass" for s in states) else 1
 
 
@@ -80,24 +72,24 @@ def monitor(connection: Connection, format: str = "table") -> None:
         subjects[path.stem[3:]] = found
         if format == "table":
             print(path.read_text("utf-8").partition("\n")[0].lstrip("- "))
-            print_table(found) if found else print("  none")
+            report.print_table(found) if found else print("  none")
             print()
     if format == "json":
-        print_json(subjects)
+        report.print_json(subjects)
 
 
-def _run(connection: Connection, *folders: str) -> Iterator[list[Result]]:
+def _run(connection: Connection, *folders: str) -> Iterator[list[report.Result]]:
     """The results of one file of these folders after the other.
 
     A file that cannot run is a failed check of its own; psycopg2.Error: the connection is lost.
     """
     without = connection.ours("migrate", "--no-backup")
     for path, rows, error in chain.from_iterable(_looks(connection, name) for name in folders):
-        results = [Result(*row) for row in rows]
+        results = [report.Result(*row) for row in rows]
         if error:
             found = f"could not be checked: {error}"
             way_out = f"Run validation/{path.parent.name}/{path.name} in psql."
-            results = [Result(path.stem[3:].replace("_", " "), "fail", found, way_out)]
+            results = [report.Result(path.stem[3:].replace("_", " "), "fail", found, way_out)]
         for result in results:  # SQL knows the local database alone
             way_out = (result.what_to_do or "").replace("yoyo apply", connection.yoyo("apply"))
             result.what_to_do = way_out.replace("make migrate BACKUP=no", without) or None
@@ -116,14 +108,10 @@ def _looks(connection: Connection, folder: str, files: str = "*.sql") -> Iterato
             yield path, [], sentence(error)
 
 
-VERBS = {
-    "check": check, "validate": validate, "state": show_state, "dry-run": dry_run.run,
-    "monitor": monitor, "queries": queries.run,
-}  # fmt: skip
-
-
 def main(argv: list[str] | None = None) -> int:
-    parser, options = commands("python -m validation", __doc__, VERBS)
+    verbs = {"check": check, "validate": validate, "state": show_state, "dry-run": dry_run.run,
+             "monitor": monitor, "queries": queries.run}  # fmt: skip
+    parser, options = report.commands("python -m validation", __doc__, verbs)
     for add in options.values():
         add("--format", choices=("table", "json"), default="table")
     options["dry-run"]("--rollback", action="store_true", help="what make rollback would run")
@@ -137,9 +125,9 @@ def main(argv: list[str] | None = None) -> int:
         with contextlib.closing(connect(url)) as connection:
             return run(connection, **given)
 
-    return exit_code(command, lambda: "Nothing was changed.")
+    return report.exit_code(command, lambda: "Nothing was changed.")
 
 
 if __name__ == "__main__":
-    listen_to_signals()
+    report.listen_to_signals()
     sys.exit(main())

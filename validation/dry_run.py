@@ -58,7 +58,7 @@ def run(
         connection.cursor().execute("SET LOCAL property_v2.allow_data_loss = off")
     steps = rehearse(connection, files)
     if format == "json":
-        print_json({"steps": [asdict(step) for step in steps], "summary": summary(steps)})
+        print_json(evidence(steps))
     else:
         file = None
         for step in steps:
@@ -100,13 +100,14 @@ def rehearse(connection: Connection, files: list[Path]) -> list[Step]:
                 break
             ended = time.perf_counter()
             step.ms = round((ended - began) * 1000, 1)
-            locks = {relation: lock for relation, *lock in connection.look(HERE / "locks.sql")}
-            for oid in sorted(before.keys() & locks.keys(), key=before.get):
-                strength, mode, blocks, file = locks[oid]
-                if strength > strongest.get(oid, 0):
-                    strongest[oid], (name, old_file) = strength, before[oid]
-                    lock = {"relation": name, "mode": mode, "blocks": blocks, "held_ms": ended}
-                    step.locks.append({**lock, "rewritten": file not in (None, old_file)})
+            here = [lock for lock in connection.look(HERE / "locks.sql") if lock.relation in before]
+            for lock in sorted(here, key=lambda lock: before[lock.relation]):
+                if lock.strength > strongest.get(lock.relation, 0):
+                    strongest[lock.relation], (name, file) = lock.strength, before[lock.relation]
+                    step.locks.append({
+                        "relation": name, "mode": lock.words, "blocks": lock.blocks,
+                        "rewritten": lock.relfilenode not in (None, file), "held_ms": ended,
+                    })  # fmt: skip
     end = time.perf_counter()
     connection.rollback()
     for lock in (lock for step in steps for lock in step.locks):
@@ -138,6 +139,11 @@ def _steps(files: list[Path]) -> Iterator[tuple[Step, str]]:
         for number, statement in enumerate(statements, 1):
             lines = (line for line in statement.splitlines() if not re.match(r"\s*(--.*)?$", line))
             yield Step(number, path.name, next(lines).strip()), statement
+
+
+def evidence(steps: list[Step]) -> dict:
+    """What a rehearsal showed, for a program."""
+    return {"steps": [asdict(step) for step in steps], "summary": summary(steps)}
 
 
 def summary(steps: list[Step]) -> str:

@@ -14,7 +14,7 @@ import psycopg2
 from psycopg2 import errors
 
 from common.database import PROJECT, Connection, Unusable, sentence
-from common.report import Result, report
+from common.report import Result, show_results
 
 RUNS = 20
 ENOUGH_SECONDS = 5  # for the runs of one query
@@ -51,7 +51,7 @@ def run(connection: Connection, format: str, explain: Path | None, files: list[P
     """
     try:
         if not explain:
-            return report(_measured(connection, files), format)
+            return show_results(_measured(connection, files), format)
         sql = explain.read_text("utf-8")
         for (line,) in connection.look(f"{_settings(sql)} EXPLAIN (ANALYZE, BUFFERS) {sql}"):
             print(line)
@@ -72,15 +72,16 @@ def _measured(connection: Connection, files: list[Path]) -> Iterator[list[Result
     if connection.on_a_cluster("queries"):  # where an index shows nothing of it
         sizes = (0, 0)
     for path in files or sorted((PROJECT / "queries").glob("*.sql")):
-        yield [_measure(connection, path, path.read_text("utf-8"), sizes)]
+        yield [_measure(connection, path, sizes)]
 
 
-def _measure(connection: Connection, path: Path, sql: str, sizes: tuple[int, int]) -> Measurement:
-    name = os.path.relpath(path)
+def _measure(connection: Connection, path: Path, sizes: tuple[int, int]) -> Measurement:
+    sql, name = path.read_text("utf-8"), os.path.relpath(path)
     result = Measurement(re.sub(r"^\d+_", "", path.stem).replace("_", " "), "fail", "")
-    if limit := re.search(r"(?m)^-- Limit +(\d+) ms$", sql):
-        result.limit = float(limit[1])
+    if found := re.search(r"(?m)^-- Limit +(\d+) ms$", sql):
+        result.limit = float(found[1])
     limit = result.limit or math.inf
+    explain = connection.ours("queries", f"--explain {shlex.quote(name)}")
     with connection.cursor() as cursor:
         try:
             cursor.execute(f"SET LOCAL statement_timeout = '60s'; {_settings(sql)}")
@@ -104,7 +105,6 @@ def _measure(connection: Connection, path: Path, sql: str, sizes: tuple[int, int
                 result.status = "warn"
                 result.what_to_do = "Measure it on the primary, as a role that may write."
     connection.rollback()
-    explain = connection.ours("queries", f"--explain {shlex.quote(name)}")
     is_explained = not result.found.startswith("not timed")
     for wanted in re.findall(r"(?m)^-- Index +(.+)$", sql) if is_explained else ():
         is_read = set(wanted.split(" or ")) & set(result.indexes)

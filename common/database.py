@@ -57,7 +57,7 @@ class Connection(extensions.connection):
     url: str | None = None
     silence: float | None = 90
 
-    def look(self, query: str | Path, values: list | None = None, **settings: str) -> list[tuple]:
+    def look(self, query: str | Path, **settings: str) -> list[tuple]:
         """The rows of the last statement of a query or file, to be called by their columns, too.
 
         It sees the settings as property_v2.NAME. Outside a transaction it is undone.
@@ -67,8 +67,7 @@ class Connection(extensions.connection):
             try:
                 for setting in settings.items():
                     cursor.execute("SELECT set_config('property_v2.' || %s, %s, true)", setting)
-                text = query.read_text("utf-8") if isinstance(query, Path) else query
-                cursor.execute(text, values)
+                cursor.execute(query.read_text("utf-8") if isinstance(query, Path) else query)
                 return cursor.fetchall()
             finally:
                 if is_idle and not self.closed:
@@ -77,8 +76,7 @@ class Connection(extensions.connection):
     def on_a_cluster(self, command: str) -> bool:
         """Whether our tables are on a Citus cluster; says what the command can do there.
 
-        Raises:
-            Unusable: nothing, or this is a worker.
+        Unusable: nothing, or this is a worker.
         """
         ((is_citus,),) = self.look("SELECT to_regclass('pg_dist_partition') IS NOT NULL")
         found = self.look(HERE / "citus.sql") if is_citus else []
@@ -156,11 +154,7 @@ def sentence(error: object) -> str:
 
 
 def settings() -> dict[str, str]:
-    """The DEFAULT section of yoyo.ini: sources, database, migration_table.
-
-    Raises:
-        Unusable: there is no yoyo.ini, or it cannot be read.
-    """
+    """Of yoyo.ini: sources, database, migration_table; Unusable: there is none, or it is broken."""
     path = find_config() or PROJECT / "yoyo.ini"
     try:
         return dict(read_config(str(path))["DEFAULT"])
@@ -183,9 +177,8 @@ def connect(url: str | None = None, application_name: str = "python -m validatio
     (PGAPPNAME, PGSERVICE, PGOPTIONS, ...) holds for what it leaves open; where it names a host or
     a service, PGSERVICE and PGHOSTADDR do not, for the whole process.
 
-    Raises:
-        Unusable: the URL is wrong, the server does not let us in, or not into schema public, or a
-            pooler stands before it.
+    Unusable: the URL is wrong, the server does not let us in, or not into schema public, or a
+    pooler stands before it.
     """
     try:
         uri = parse_uri(url or settings().get("database", "postgresql://"))

@@ -87,19 +87,17 @@ def print_table(rows: list[dict]) -> None:
     """
     titles = [re.sub("_(bytes|seconds)$", "", name).replace("_", " ") for name in rows[0]]
     texts = [[_text(*cell) for cell in row.items()] for row in rows]
-    values = zip(*(row.values() for row in rows))
-    sides = ["<>"[any(isinstance(v, (int, float)) for v in column)] for column in values]
+    sides = ["<>"[any(isinstance(row[name], (int, float)) for row in rows)] for name in rows[0]]
     table = [titles, *texts]
     widths = [max(map(len, column)) for column in zip(*table)]
-    least = [max(len(word) for text in column for word in WORDS.split(text))
-             for column in zip(*table)]  # fmt: skip
-    while sum(widths) + 2 * len(widths) > WIDTH and widths != least:
-        widest = max((width, n) for n, width in enumerate(widths) if width > least[n])[1]
-        widths[widest] -= 1
-    if sum(widths) + 2 * len(widths) > WIDTH:
+    least = [max(map(len, WORDS.split(" ".join(column)))) for column in zip(*table)]
+    if sum(least) + 2 * len(least) > WIDTH:
         side = max(map(len, titles))
         sides, widths = ["<", "<"], [side, WIDTH - side - 4]
         table = [pair for row in texts for pair in (*zip(titles, row), ("", ""))][:-1]
+    while sum(widths) + 2 * len(widths) > WIDTH:
+        widest = max((width, n) for n, width in enumerate(widths) if width > least[n])[1]
+        widths[widest] -= 1
     for row in table:
         cells = [Wrapper(width, break_on_hyphens=False).wrap(x) for x, width in zip(row, widths)]
         for line in zip_longest(*cells, fillvalue=""):

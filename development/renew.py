@@ -7,6 +7,7 @@ import contextlib
 import json
 import sys
 import tempfile
+from dataclasses import asdict
 from pathlib import Path
 
 from yoyo import get_backend, read_migrations
@@ -15,7 +16,7 @@ from common.database import PROJECT, Unusable, connect
 from common.report import exit_code
 from local_postgres.server import Server
 from validation import expectation
-from validation.dry_run import evidence, rehearse
+from validation.dry_run import rehearse, summary
 from validation.state import CHECKSUMS, checksum
 
 MIGRATIONS = PROJECT / "migrations"
@@ -30,13 +31,12 @@ IN_SQL = ("-- written by make renew\n", "    -- end of what make renew writes\n"
 def generated(url: str) -> dict[Path, str]:
     """The text of each generated file, by what the migrations do to a database without them.
 
-    Raises:
-        Unusable: a migration fails, or docs/schema.sql has not the words that the schema needs.
+    Unusable: a migration fails, or docs/schema.sql has not the words that the schema needs.
     """
     before, _, after = _parts(expectation.FILE.read_text("utf-8"), *IN_SQL)
     lists = f"{before}VALUES ('', '', '', '', ''){after.partition(expectation.SHOWN)[0]}"
     look = f"CREATE TEMP TABLE present AS {lists} SELECT kind, name, definition FROM catalog;"
-    ways = {"apply": [], "rollback": [], "keep": []}
+    evidence = {"apply": [], "rollback": [], "keep": []}
     rows = ROWS
     with contextlib.closing(connect(url)) as connection, get_backend(url) as backend:
         cursor = connection.cursor()
@@ -50,13 +50,13 @@ def generated(url: str) -> dict[Path, str]:
         run(f"{USERS}; {look} CREATE TEMP TABLE made AS SELECT {nobody}, present.* FROM present")
         for migration in read_migrations(str(MIGRATIONS)):
             path = Path(migration.path)
-            ways["apply"].append(_rehearsal(connection, path))
+            evidence["apply"].append(_rehearsal(connection, path))
             backend.apply_one(migration)
             run(f"DROP TABLE present; {look} {SQL['note']} {rows}")
             rows = ""
             for way, allowed in (("rollback", "on"), ("keep", "off")):
                 run(f"SET property_v2.allow_data_loss = {allowed}")
-                ways[way].append(_rehearsal(connection, path.with_suffix(".rollback.sql")))
+                evidence[way].append(_rehearsal(connection, path.with_suffix(".rollback.sql")))
         texts = {MIGRATIONS / CHECKSUMS: checksums(MIGRATIONS)}
         for path, values in zip((expectation.FILE, INDEXES), run(SQL["values"])):
             before, _, after = _parts(path.read_text("utf-8"), *IN_SQL)
@@ -66,7 +66,7 @@ def generated(url: str) -> dict[Path, str]:
             raise Unusable(f"docs/schema.sql has {faults}: a COMMENT in the migration is enough.")
         run(f"PREPARE chapters (jsonb, text) AS {SQL['evidence']}")
         texts[LOCKS] = LOCKS.read_text("utf-8")
-        for way, rehearsals in ways.items():
+        for way, rehearsals in evidence.items():
             marks = f"<!-- {way}: written by make renew -->\n\n", f"<!-- end of {way} -->"
             before, written, after = _parts(texts[LOCKS], *marks)
             (chapters,) = run("EXECUTE chapters (%s, %s)", [json.dumps(rehearsals), written])
@@ -93,7 +93,8 @@ def _rehearsal(connection, path: Path) -> dict:
     steps = rehearse(connection, [path])
     if steps[-1].error:
         raise Unusable(f"Statement {steps[-1].number} of {path.name} fails: {steps[-1].error}.")
-    return {"migration": path.name.partition(".")[0], **evidence(steps)}
+    name, shown = path.name.partition(".")[0], [asdict(step) for step in steps]
+    return {"migration": name, "steps": shown, "summary": summary(steps)}
 
 
 def main() -> None:

@@ -143,13 +143,12 @@ def export_data(target: Target) -> None:
     """the rows of the tables to backups/, in one snapshot, with whose they are and how many"""
     folder, connection = target.programs, target.connection
     applied = [s.check for s in state.states(connection) if s.verdict == state.APPLIED]
-    with connection.cursor() as cursor:
-        # While this transaction is open, its snapshot is that of pg_dump too.
-        cursor.execute(
-            "SET TRANSACTION ISOLATION LEVEL REPEATABLE READ, READ ONLY;"
-            "SET LOCAL idle_in_transaction_session_timeout = 0; SELECT pg_export_snapshot()"
-        )
-        (snapshot,) = cursor.fetchone()
+    # While this transaction is open, its snapshot is that of pg_dump too.
+    connection.cursor().execute(
+        "SET TRANSACTION ISOLATION LEVEL REPEATABLE READ, READ ONLY;"
+        "SET LOCAL idle_in_transaction_session_timeout = 0"
+    )
+    ((snapshot,),) = connection.look("SELECT pg_export_snapshot()")
     counts = state.row_counts(connection, expectation.tables(), at_most=0)
     if hidden := [table for table, count in counts.items() if count is None]:
         raise Unusable(

@@ -40,7 +40,7 @@ IDENTITY = "SELECT system_identifier::text, current_database() AS database FROM 
 
 
 class Target:
-    """A database, named as for `python -m validation -d`, and what runs on it.
+    """A database, named as for `python -m validation -d`, and what runs there; or it is Unusable.
 
     Attributes:
         connection: to it.
@@ -49,9 +49,6 @@ class Target:
         name: of its service or, without one, of the database.
         dsn: for programs, without what a command line must not show: that is in os.environ.
         row_counts: JSON of how many rows are to come, by table, for progress.sql.
-
-    Raises:
-        Unusable: it cannot be reached.
     """
 
     row_counts = ""
@@ -80,15 +77,16 @@ class Target:
         self.dsn, self._parameters = make_dsn(**given), given
         (self.identity,) = self.connection.look(IDENTITY)
         self.whose = {**self.identity._asdict(), "host": info.host}
+        system, database = (f"{name}={value}" for name, value in self.identity._asdict().items())
+        self._same = ("-X", "-q", "-At", "-v", "ON_ERROR_STOP=1", "-v", system, "-v", database,
+                      "-f", HERE / "same.sql")  # fmt: skip
 
     @cached_property
     def programs(self) -> Path:
         """The folder of one set of psql, pg_dump and pg_restore that reach this database.
 
         Of the server's major version; from 17 on also a later one, whose dumps it can read.
-
-        Raises:
-            Unusable: there is none on this machine.
+        Unusable: there is none on this machine.
         """
         server = self.connection.server_version // 10000
         folders = [Path(p) for p in os.get_exec_path() if p]
@@ -101,10 +99,8 @@ class Target:
         for folder in sorted(majors, key=majors.get):
             if majors[folder] == server or 17 <= server <= majors[folder]:
                 try:
-                    found = self.run("Trying psql", folder / "psql", "-X", "-At", "-c", IDENTITY)
-                    if tuple(found.strip().split("|")) == self.identity:
-                        return folder
-                    reasons.append(f"{folder} reaches another database")
+                    self.run("Trying psql", folder / "psql", *self._same)
+                    return folder
                 except Unusable as failed:
                     reasons.append(f"{folder}: {failed}")
         said = f" ({'; '.join(reasons).rstrip('.')})" if reasons else ""
@@ -116,8 +112,7 @@ class Target:
     def run(self, doing: str, program: Path, *arguments: object, stdin=None) -> str:
         """Runs a program on this database, shows on a terminal what it is at; what it printed.
 
-        Raises:
-            Unusable: it ended with an error, whose message the text has, or waited too long.
+        Unusable: it ended with an error, whose message the text has, or waited too long.
         """
         began = time.monotonic()
         process = subprocess.Popen(
@@ -145,10 +140,7 @@ class Target:
 
     def psql(self, doing: str, *arguments: object, stdin=None) -> str:
         """Runs psql as run() does; what its own session reaches is proven before it changes it."""
-        system, name = self.identity
-        same = ("-v", f"system={system}", "-v", f"database={name}", "-f", HERE / "same.sql")
-        strictly = ("-X", "-q", "-At", "-v", "ON_ERROR_STOP=1", *same)
-        return self.run(doing, self.programs / "psql", *strictly, *arguments, stdin=stdin)
+        return self.run(doing, self.programs / "psql", *self._same, *arguments, stdin=stdin)
 
     def failed(self, doing: str, error: object) -> Unusable:
         """What a program or the server said, with ways out for this database."""

@@ -22,7 +22,8 @@ def check(connection: Connection, format: str = "table") -> int:
     """may the migrations be applied here?"""
     states = state.states(connection)
     if all(s.status == "pass" for s in states):
-        return report.show_results([states], format, "Nothing is left to apply.\n")
+        said = [report.Result(s.check, s.status, s.found) for s in states]
+        return report.show_results([said], format, "Nothing is left to apply.\n")
     before = ([*_expected(s)] for s in states)
     return report.show_results(chain(before, _run(connection, "check", "both")), format)
 

@@ -53,12 +53,22 @@ def run(
     That is what `make migrate`, or with rollback `make rollback`, would do now. Prints the
     evidence. Gives 1 when a statement fails, else 0; Unusable: a run of yoyo is at work.
     """
-    files = _files(connection, rollback)
+    states = state.states(connection)
+    for s in states:
+        if s.verdict == state.RUNNING:
+            raise Unusable(f"{s.check} is {s.found}: wait for it, then try again.")
     if rollback:  # which loses no row, whatever a shell or the database says
         connection.cursor().execute("SET LOCAL property_v2.allow_data_loss = off")
+        files = [s.path.with_suffix(".rollback.sql") for s in state.to_roll_back(states)]
+    else:
+        pending, waiting = state.to_apply(connection, states)
+        files = [s.path for s in pending]
+        if waiting:
+            said = "Not rehearsed, since the kept rows come first"
+            print(f"{said}: {', '.join(waiting)}.", file=sys.stderr)
     steps = rehearse(connection, files)
     if format == "json":
-        print_json(evidence(steps))
+        print_json({"steps": [asdict(step) for step in steps], "summary": summary(steps)})
     else:
         file = None
         for step in steps:
@@ -115,20 +125,6 @@ def rehearse(connection: Connection, files: list[Path]) -> list[Step]:
     return steps
 
 
-def _files(connection, rollback: bool) -> list[Path]:
-    states = state.states(connection)
-    for s in states:
-        if s.verdict == state.RUNNING:
-            raise Unusable(f"{s.check} is {s.found}: wait for it, then try again.")
-    if rollback:
-        return [s.path.with_suffix(".rollback.sql") for s in state.to_roll_back(states)]
-    pending, waiting = state.to_apply(connection, states)
-    if waiting:
-        said = "Not rehearsed, since the kept rows come first"
-        print(f"{said}: {', '.join(waiting)}.", file=sys.stderr)
-    return [s.path for s in pending]
-
-
 def _steps(files: list[Path]) -> Iterator[tuple[Step, str]]:
     """The statements of the files, split as yoyo splits them."""
     for path in files:
@@ -139,11 +135,6 @@ def _steps(files: list[Path]) -> Iterator[tuple[Step, str]]:
         for number, statement in enumerate(statements, 1):
             lines = (line for line in statement.splitlines() if not re.match(r"\s*(--.*)?$", line))
             yield Step(number, path.name, next(lines).strip()), statement
-
-
-def evidence(steps: list[Step]) -> dict:
-    """What a rehearsal showed, for a program."""
-    return {"steps": [asdict(step) for step in steps], "summary": summary(steps)}
 
 
 def summary(steps: list[Step]) -> str:

@@ -16,13 +16,10 @@ from psycopg2 import errors
 from common.database import PROJECT, Connection, Unusable, sentence
 from common.report import Result, show_results
 
+from .expectation import HERE
+
 RUNS = 20
 ENOUGH_SECONDS = 5  # for the runs of one query
-# Rows of properties, and, where "translation" is in the name of an index, of its table
-SIZES = """
-SELECT (SELECT count(*) FROM public.properties) AS of_properties,
-    (SELECT count(*) FROM public.property_translations) AS of_translations
-"""
 LARGE_ENOUGH = 10_000  # rows of a table; below that a sequential scan may be right
 
 
@@ -45,9 +42,7 @@ def run(connection: Connection, format: str, explain: Path | None, files: list[P
 
     It measures these files, or every file of queries/; or it explains one: its plan, with times and
     pages. Gives 1 when a query misses its index on a large enough table, or its limit, else 0.
-
-    Raises:
-        Unusable: there are no rows to measure on, or a file cannot be read.
+    Unusable: there are no rows to measure on, or a file cannot be read.
     """
     try:
         if not explain:
@@ -61,9 +56,9 @@ def run(connection: Connection, format: str, explain: Path | None, files: list[P
 
 
 def _measured(connection: Connection, files: list[Path]) -> Iterator[list[Result]]:
-    sizes = (0, 0)
+    sizes = (0, 0)  # of properties, of their translations
     with contextlib.suppress(errors.UndefinedTable):
-        (sizes,) = connection.look(SIZES)
+        (sizes,) = connection.look(HERE / "sizes.sql")
     if not sizes[0]:
         raise Unusable(
             "Nothing to measure: there are no properties here; load some (the local database:"

@@ -51,14 +51,12 @@ class State(Result):
 def states(connection: Connection) -> list[State]:
     """One verdict per migration of the folder, per fault of a file, for the lock, and what is kept.
 
-    Raises:
-        Unusable: there are no migrations in the folder that yoyo.ini names, or this is a worker.
+    Unusable: there are no migrations in the folder that yoyo.ini names, or this is a worker.
     """
     connection.on_a_cluster("state")
     paths, facts, objects = files(), _facts(connection), expectation.objects(connection)
-    of_kept, of_yoyo = [], []
-    for session in facts["sessions"]:
-        (of_kept if session["name"].endswith("_kept.sql") else of_yoyo).append(session)
+    of_kept = [s for s in facts["sessions"] if s["name"].endswith("_kept.sql")]
+    of_yoyo = [s for s in facts["sessions"] if s not in of_kept]
     result = []
     for migration, path in paths.items():
         made = tuple(objects.get(migration, ()))
@@ -101,11 +99,7 @@ def to_roll_back(states: list[State]) -> list[State]:
 
 
 def files() -> dict[str, Path]:
-    """The migrations of the folder by their ids, in the order in which they are applied.
-
-    Raises:
-        Unusable: there are none.
-    """
+    """The migrations of the folder by id, in the order of their apply; Unusable: there are none."""
     folders = sources()
     paths = {m.id: Path(m.path) for m in read_migrations(*folders)}
     if not paths:
@@ -115,8 +109,8 @@ def files() -> dict[str, Path]:
 
 def listed(counts: dict[str, int | str | None]) -> str:
     """500 properties, 3 amenities; an unknown number of rows as ?."""
-    seen = (f"{n:,}" if isinstance(n, int) else n or "?" for n in counts.values())
-    return ", ".join(f"{count} {table}" for count, table in zip(seen, counts))
+    seen = {t: f"{n:,}" if isinstance(n, int) else n or "?" for t, n in counts.items()}
+    return ", ".join(f"{count} {table}" for table, count in seen.items())
 
 
 def kept(connection: Connection, facts: dict | None = None) -> dict | None:
@@ -156,8 +150,7 @@ def _verdict(migration: str, objects: tuple, is_marked: bool, session: dict | No
     """The verdict, what was found beside it, and what to do."""
     found = there(objects)
     missing = [f"{kind} {name}" for kind, name, found_kind, _ in objects if found_kind != kind]
-    indexes = [name for _, name, kind, _ in objects if kind in ("index", "invalid index")]
-    is_invalid = any(kind == "invalid index" for _, _, kind, _ in objects)
+    kinds = {kind for _, _, kind, _ in objects if kind}
     if session:
         return RUNNING, session["who"], _stop(session)
     if is_marked and missing:
@@ -173,9 +166,10 @@ def _verdict(migration: str, objects: tuple, is_marked: bool, session: dict | No
     if not missing:
         way_out = f"Prove it:\nmake validate\nWhen that passes:\nyoyo mark -m {migration}"
         return NOT_MARKED, "an apply was interrupted after its commit", way_out
-    if is_invalid and len(indexes) == len(found):
-        drops = (f"DROP INDEX CONCURRENTLY public.{name};\n" for name in indexes)
-        way_out = f"Drop what is there, then apply again:\n{''.join(drops)}make migrate"
+    if "invalid index" in kinds and kinds <= {"index", "invalid index"}:
+        indexes = (name for _, name, kind, _ in objects if kind)
+        drops = "".join(f"DROP INDEX CONCURRENTLY public.{name};\n" for name in indexes)
+        way_out = f"Drop what is there, then apply again:\n{drops}make migrate"
         return HALF_BUILT, f"{_some(found)}, and no mark", way_out
     way_out = "No run of yoyo leaves this: rename what is in the way, or restore a backup."
     some = f"{len(found)} of its {len(objects)} objects ({_some(found)}), and no mark"

@@ -3,8 +3,6 @@
 The URLs, the default and the driver are yoyo's, so that both reach the same database.
 """
 
-from __future__ import annotations
-
 import configparser
 import contextlib
 import os
@@ -14,15 +12,14 @@ import shlex
 import shutil
 import sys
 import time
-from collections.abc import Mapping
 from pathlib import Path
-from urllib.parse import quote, urlsplit, urlunsplit
+from urllib.parse import quote, urlsplit
 
 import psycopg2
 from psycopg2 import extensions
+from psycopg2.extras import NamedTupleCursor
 from yoyo.config import find_config, read_config
 from yoyo.connections import BadConnectionURI, parse_uri
-from yoyo.migrations import default_migration_table
 
 WAYS_IN = {
     "No such file|Connection refused|starting up|shutting down":
@@ -33,8 +30,8 @@ WAYS_IN = {
     "startup parameter": "connect to the server itself, not through a pooler.",
     "": "look at -d, PGSERVICE and the other PG... variables.",
 }  # fmt: skip
-PROJECT = Path(__file__).resolve().parent.parent
-CITUS = PROJECT / "common" / "citus.sql"
+HERE = Path(__file__).resolve().parent
+PROJECT = HERE.parent
 # A lost line is noticed within seconds, by the kernel of either side.
 PARAMETERS = {
     "keepalives_idle": "5", "keepalives_interval": "2", "keepalives_count": "3",
@@ -42,7 +39,6 @@ PARAMETERS = {
 }  # fmt: skip
 # For the URL of a make target: make VERB-ENVIRONMENT
 ENVIRONMENT = re.compile(r"postgresql://\?service=bestays_([\w.-]+)")
-SILENCE = 90  # seconds
 LOOKING = ("check", "validate", "monitor", "state", "dry-run", "queries")  # others change
 
 
@@ -59,20 +55,32 @@ class Connection(extensions.connection):
     """
 
     url: str | None = None
-    silence: float | None = SILENCE
+    silence: float | None = 90
+
+    def look(self, query: str | Path, **settings: str) -> list[tuple]:
+        """The rows of the last statement of a query or file, to be called by their columns, too.
+
+        It sees the settings as property_v2.NAME. Outside a transaction it is undone.
+        """
+        is_idle = self.info.transaction_status == extensions.TRANSACTION_STATUS_IDLE
+        with self.cursor(cursor_factory=NamedTupleCursor) as cursor:
+            try:
+                for setting in settings.items():
+                    cursor.execute("SELECT set_config('property_v2.' || %s, %s, true)", setting)
+                cursor.execute(query.read_text("utf-8") if isinstance(query, Path) else query)
+                return cursor.fetchall()
+            finally:
+                if is_idle and not self.closed:
+                    self.rollback()
 
     def on_a_cluster(self, command: str) -> bool:
         """Whether our tables are on a Citus cluster; says what the command can do there.
 
-        Raises:
-            Unusable: nothing, or this is a worker.
+        Unusable: nothing, or this is a worker.
         """
-        with self.cursor() as cursor:
-            cursor.execute("SELECT to_regclass('pg_dist_partition')")
-            if cursor.fetchone()[0]:
-                cursor.execute(CITUS.read_text(encoding="utf-8"))
-            sayings = {about: said for about, *said in cursor}
-        self.rollback()
+        ((is_citus,),) = self.look("SELECT to_regclass('pg_dist_partition') IS NOT NULL")
+        found = self.look(HERE / "citus.sql") if is_citus else []
+        sayings = {about: said for about, *said in found}
         can_run, said = sayings.get("worker") or sayings.get(command) or (True, None)
         if not can_run:
             raise Unusable(said)
@@ -84,10 +92,9 @@ class Connection(extensions.connection):
         """The command line of one of our commands on this database, whole enough to paste."""
         target = self.url and ENVIRONMENT.fullmatch(self.url)
         if target or not self.url:
-            variables = options.replace("--from ", "EXPORT=").replace("--rollback", "ROLLBACK=1")
-            variables = variables.replace("--no-backup", "BACKUP=no")
-            variables = variables.replace("--explain ", "EXPLAIN=")
-            return f"make {verb}{f'-{target[1]}' if target else ''} {variables}".rstrip()
+            for option, variable in (("--no-backup", "BACKUP=no"), ("--explain ", "EXPLAIN=")):
+                options = options.replace(option, variable)
+            return f"make {verb}{f'-{target[1]}' if target else ''} {options}".rstrip()
         package = "validation" if verb in LOOKING else "operations"
         command = f"python -m {package} {verb} {options}".rstrip()
         return f"{command} -d {shlex.quote(self.url)}"
@@ -105,9 +112,7 @@ class Connection(extensions.connection):
 
 def wait(connection: extensions.connection) -> None:
     """Waits for the server as psycopg2 wants it, but listens to signals and not for ever."""
-    began = time.monotonic()
-    waited = 0.0
-    terminal = sys.stderr if sys.stderr and sys.stderr.isatty() else None
+    began, waited = time.monotonic(), 0.0
     try:
         while (state := connection.poll()) != extensions.POLL_OK:
             file = [connection.fileno()]
@@ -119,11 +124,16 @@ def wait(connection: extensions.connection) -> None:
             if silence and waited > silence:
                 said = f"The server has not answered for {waited:.0f} s: the line is cut."
                 raise Unusable(f"{said} Try again when it is back.")
-            if terminal:
-                print(f"\r\033[K{waited:.0f} s ...", end="", file=terminal, flush=True)
+            show(f"{waited:.0f} s ...")
     finally:
-        if terminal and waited:
-            print("\r\033[K", end="", file=terminal, flush=True)
+        if waited:
+            show("")
+
+
+def show(line: str) -> None:
+    """Shows a line on a terminal, in the place of the one before."""
+    if sys.stderr and sys.stderr.isatty():
+        print(f"\r\033[K{line[:99]}", end="", file=sys.stderr, flush=True)
 
 
 def sentence(error: object) -> str:
@@ -143,12 +153,8 @@ def sentence(error: object) -> str:
     return ". ".join(line for line in lines if line and "CASCADE" not in line)
 
 
-def settings() -> Mapping[str, str]:
-    """The DEFAULT section of yoyo.ini: sources, database, migration_table.
-
-    Raises:
-        Unusable: there is no yoyo.ini, or it cannot be read.
-    """
+def settings() -> dict[str, str]:
+    """Of yoyo.ini: sources, database, migration_table; Unusable: there is none, or it is broken."""
     path = find_config() or PROJECT / "yoyo.ini"
     try:
         return dict(read_config(str(path))["DEFAULT"])
@@ -159,9 +165,9 @@ def settings() -> Mapping[str, str]:
         ) from error
 
 
-def migration_table() -> str:
-    """Name of the table in which yoyo marks the applied migrations."""
-    return settings().get("migration_table", default_migration_table)
+def sources() -> list[str]:
+    """The folders of the migrations, as yoyo takes them."""
+    return [str(PROJECT / s) for s in settings().get("sources", "migrations").split()]
 
 
 def connect(url: str | None = None, application_name: str = "python -m validation") -> Connection:
@@ -171,9 +177,8 @@ def connect(url: str | None = None, application_name: str = "python -m validatio
     (PGAPPNAME, PGSERVICE, PGOPTIONS, ...) holds for what it leaves open; where it names a host or
     a service, PGSERVICE and PGHOSTADDR do not, for the whole process.
 
-    Raises:
-        Unusable: the URL is wrong, the server does not let us in, or not into schema public, or a
-            pooler stands before it.
+    Unusable: the URL is wrong, the server does not let us in, or not into schema public, or a
+    pooler stands before it.
     """
     try:
         uri = parse_uri(url or settings().get("database", "postgresql://"))
@@ -188,7 +193,10 @@ def connect(url: str | None = None, application_name: str = "python -m validatio
         # As yoyo's backend puts them together
         named = {"user": uri.username, "password": uri.password, "host": uri.hostname}
         named = {k: v for k, v in {**named, "port": uri.port, "dbname": uri.database}.items() if v}
-        connection = open_connection(**{**given, **uri.args, **named})
+        extensions.set_wait_callback(None)  # libpq minds its own time-out
+        given = {**given, **uri.args, **named}
+        connection = psycopg2.connect(connection_factory=Connection, **given)
+        extensions.set_wait_callback(wait)
     except (BadConnectionURI, ValueError) as error:  # a password may stand in it
         said = "That is not a database URL: give -d postgresql://user@host:port/database."
         raise Unusable(said) from error
@@ -197,42 +205,22 @@ def connect(url: str | None = None, application_name: str = "python -m validatio
         way_in = next(WAYS_IN[symptom] for symptom in WAYS_IN if re.search(symptom, reason))
         raise Unusable(f"Cannot connect ({reason}): {way_in}") from error
     connection.url = _without_password(url) if url else None
-    with connection.cursor() as cursor:
-        cursor.execute("SELECT pg_backend_pid()")
-        if cursor.fetchone()[0] != connection.info.backend_pid:
-            connection.rollback()  # and nothing is set that others would find in their session
-            connection.close()
-            raise Unusable(
-                "A connection pooler answers here, behind which a session is not one's own: "
-                "connect to the server itself, by its own host and port."
-            )
-        cursor.execute(Path(__file__).with_name("session.sql").read_text(encoding="utf-8"))
-        free = _free_bytes(connection)
-        cursor.execute("SELECT set_config('property_v2.free_bytes', %s, false)", [free])
-        # Every statement of ours would end in the same refusal.
-        cursor.execute(
-            "SELECT format('%1$s may not use the %2$s. As its owner: GRANT USAGE ON %3$s TO %1$I;',"
-            " current_user, lower(what), what) FROM (SELECT 'SCHEMA public' FROM pg_namespace"
-            " WHERE nspname = 'public' AND NOT has_schema_privilege(oid, 'USAGE')"
-            " UNION ALL SELECT 'LANGUAGE plpgsql' FROM pg_language"
-            " WHERE lanname = 'plpgsql' AND NOT has_language_privilege(oid, 'USAGE')) AS w (what)"
+    ((process,),) = connection.look("SELECT pg_backend_pid()")
+    if process != connection.info.backend_pid:  # nothing is set that others would find
+        connection.close()
+        raise Unusable(
+            "A connection pooler answers here, behind which a session is not one's own: "
+            "connect to the server itself, by its own host and port."
         )
+    free = ""  # on the server's disk, where that is of this machine
+    if (connection.info.host or "").startswith("/"):
+        with contextlib.suppress(OSError):  # a backend works in the data directory
+            free = str(shutil.disk_usage(f"/proc/{process}/cwd").free)
+    with connection, connection.cursor() as cursor:
+        cursor.execute("SELECT set_config('property_v2.free_bytes', %s, false)", [free])
+        cursor.execute((HERE / "session.sql").read_text("utf-8"))
         if refusal := cursor.fetchone():
-            raise Unusable(refusal[0])
-    connection.commit()
-    return connection
-
-
-def open_connection(silence: float | None = SILENCE, **parameters: object) -> Connection:
-    """Connects by libpq's parameters, for any use.
-
-    Raises:
-        psycopg2.Error: the server does not let us in.
-    """
-    extensions.set_wait_callback(None)  # libpq minds its own time-out
-    connection = psycopg2.connect(connection_factory=Connection, **parameters)
-    extensions.set_wait_callback(wait)
-    connection.silence = silence
+            raise Unusable(*refusal)
     return connection
 
 
@@ -249,15 +237,4 @@ def _without_password(url: str) -> str:
         return f"postgresql://?service={quote(os.environ['PGSERVICE'])}"
     user, at, place = parts.netloc.rpartition("@")
     query = re.sub(r"&?\b(ssl)?password=[^&]*", "", parts.query)
-    netloc = user.partition(":")[0] + at + place
-    # urlunsplit drops the slashes of an empty place
-    return f"postgresql://{netloc}{urlunsplit(('', '', parts.path, query, ''))}"
-
-
-def _free_bytes(connection: psycopg2.extensions.connection) -> str:
-    """Room on the disk of a server on this machine, '' when that cannot be known."""
-    with contextlib.suppress(OSError):
-        if (connection.info.host or "").startswith("/"):
-            # A backend's working directory is the data directory.
-            return str(shutil.disk_usage(f"/proc/{connection.info.backend_pid}/cwd").free)
-    return ""
+    return f"postgresql://{user.partition(':')[0]}{at}{place}{parts.path}{query and f'?{query}'}"

@@ -1,14 +1,13 @@
-"""How results and failures look: for people in a terminal, or as JSON for a program."""
+"""How commands are called, and how results and failures look: for people, or as JSON."""
 
-from __future__ import annotations
-
+import argparse
 import json
 import os
 import re
 import signal
 import sys
 import textwrap
-from collections.abc import Callable
+from collections.abc import Callable, Iterable
 from dataclasses import asdict, dataclass
 from datetime import timedelta
 from itertools import groupby, zip_longest
@@ -36,17 +35,16 @@ class Wrapper(textwrap.TextWrapper):
     wordsep_simple_re = WORDS
 
 
-class Report:
-    """Collects results; prints each as it comes (table) or all at the end (json)."""
+def show_results(checks: Iterable[list[Result]], format: str, summary: str | None = None) -> int:
+    """Prints the results of each check as it comes (table), or of all at the end (json).
 
-    def __init__(self, output_format: str = "table") -> None:
-        self.results: list[Result] = []
-        self.format = output_format
-
-    def add(self, results: list[Result]) -> None:
-        """Adds the results of one check; what passed shares one line per subject."""
-        self.results += results
-        for subject, group in groupby(results if self.format == "table" else [], lambda r: r.check):
+    What passed shares one line per subject. In a table, a summary stands in for the count of all.
+    Gives the exit code: 1 when something failed, else 0.
+    """
+    all_of_them: list[Result] = []
+    for results in checks:
+        all_of_them += results
+        for subject, group in groupby(results if format == "table" else [], lambda r: r.check):
             rows = sorted(group, key=lambda row: row.status != "pass")
             passed = sum(row.status == "pass" for row in rows)
             if passed > 1:
@@ -56,18 +54,17 @@ class Report:
                 lines = (row.what_to_do or "").splitlines() if row.status != "pass" else []
                 for number, line in enumerate(lines):  # each can be pasted
                     print(f"{'':<28}{' ' if number else '→'} {line}")
-
-    def close(self) -> int:
-        """Prints the summary, and returns the exit code: 1 when something failed, else 0."""
-        count = {s: sum(r.status == s for r in self.results) for s in COLOURS}
-        if self.format == "json":
-            print_json({"results": [asdict(result) for result in self.results], **count})
-        elif count["fail"]:
-            print(_coloured("fail", f"{count['fail']} of {len(self.results)} checks failed."))
-        else:
-            warnings = f", {count['warn']} with a warning" if count["warn"] else ""
-            print(_coloured("pass", f"All {len(self.results)} checks passed{warnings}."))
-        return 1 if count["fail"] else 0
+    count = {s: sum(r.status == s for r in all_of_them) for s in COLOURS}
+    if format == "json":
+        print_json({"results": [asdict(result) for result in all_of_them], **count})
+    elif summary is not None:
+        print(summary, end="")
+    elif count["fail"]:
+        print(_coloured("fail", f"{count['fail']} of {len(all_of_them)} checks failed."))
+    else:
+        warnings = f", {count['warn']} with a warning" if count["warn"] else ""
+        print(_coloured("pass", f"All {len(all_of_them)} checks passed{warnings}."))
+    return 1 if count["fail"] else 0
 
 
 def _coloured(status: str, text: str) -> str:
@@ -90,19 +87,17 @@ def print_table(rows: list[dict]) -> None:
     """
     titles = [re.sub("_(bytes|seconds)$", "", name).replace("_", " ") for name in rows[0]]
     texts = [[_text(*cell) for cell in row.items()] for row in rows]
-    values = zip(*(row.values() for row in rows))
-    sides = ["<>"[any(isinstance(v, (int, float)) for v in column)] for column in values]
+    sides = ["<>"[any(isinstance(row[name], (int, float)) for row in rows)] for name in rows[0]]
     table = [titles, *texts]
     widths = [max(map(len, column)) for column in zip(*table)]
-    least = [max(len(word) for text in column for word in WORDS.split(text))
-             for column in zip(*table)]  # fmt: skip
-    while sum(widths) + 2 * len(widths) > WIDTH and widths != least:
-        widest = max((width, n) for n, width in enumerate(widths) if width > least[n])[1]
-        widths[widest] -= 1
-    if sum(widths) + 2 * len(widths) > WIDTH:
+    least = [max(map(len, WORDS.split(" ".join(column)))) for column in zip(*table)]
+    if sum(least) + 2 * len(least) > WIDTH:
         side = max(map(len, titles))
         sides, widths = ["<", "<"], [side, WIDTH - side - 4]
         table = [pair for row in texts for pair in (*zip(titles, row), ("", ""))][:-1]
+    while sum(widths) + 2 * len(widths) > WIDTH:
+        widest = max((width, n) for n, width in enumerate(widths) if width > least[n])[1]
+        widths[widest] -= 1
     for row in table:
         cells = [Wrapper(width, break_on_hyphens=False).wrap(x) for x, width in zip(row, widths)]
         for line in zip_longest(*cells, fillvalue=""):
@@ -121,6 +116,23 @@ def _text(name: str, value: object) -> str:
                 return f"{value:,.0f} {unit}"
             value /= 1024
     return f"{value:,}" if isinstance(value, (int, float)) else str(value)
+
+
+def commands(prog: str, about: str, verbs: dict[str, Callable]) -> tuple:
+    """A parser of `prog VERB`, and by verb what adds an argument to it.
+
+    Each is explained by the first line of its function, which the arguments have as `run`.
+    """
+    plain = argparse.RawDescriptionHelpFormatter
+    parser = argparse.ArgumentParser(prog=prog, description=about, formatter_class=plain)
+    added, adders = parser.add_subparsers(metavar="COMMAND", required=True), {}
+    for verb, run in verbs.items():
+        text = (run.__doc__ or "").partition("\n")[0]  # none under python -OO
+        command = added.add_parser(verb, help=text, description=text)
+        command.add_argument("-d", "--database", metavar="URL", help="default: that of yoyo.ini")
+        command.set_defaults(run=run)
+        adders[verb] = command.add_argument
+    return parser, adders
 
 
 def listen_to_signals() -> None:

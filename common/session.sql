@@ -22,3 +22,19 @@ FROM (
     ('bytea_output', 'hex')
 ) AS s (name, value)
 WHERE current_setting(s.name, TRUE) IS NOT NULL;
+
+-- Without these, every statement of ours would end in the same refusal.
+SELECT
+    format(
+        '%1$s may not use the %2$s. As its owner: GRANT USAGE ON %3$s TO %1$I;',
+        current_user, lower(w.what), w.what
+    ) AS refusal
+FROM (
+    SELECT 'SCHEMA public' AS what
+    FROM pg_namespace
+    WHERE nspname = 'public' AND NOT has_schema_privilege(oid, 'USAGE')
+    UNION ALL
+    SELECT 'LANGUAGE plpgsql' AS what
+    FROM pg_language
+    WHERE lanname = 'plpgsql' AND NOT has_language_privilege(oid, 'USAGE')
+) AS w;

@@ -3,8 +3,6 @@
 The time-outs and the tries are those of 0001 as it is now; the rest are the templates.
 """
 
-from __future__ import annotations
-
 import argparse
 import re
 import sys

@@ -3,10 +3,7 @@
 A scratch server applies them one after the other, among rows. Run twice it changes nothing.
 """
 
-from __future__ import annotations
-
 import contextlib
-import hashlib
 import json
 import sys
 import tempfile
@@ -20,6 +17,7 @@ from common.report import exit_code
 from local_postgres.server import Server
 from validation import expectation
 from validation.dry_run import rehearse, summary
+from validation.state import CHECKSUMS, checksum
 
 MIGRATIONS = PROJECT / "migrations"
 INDEXES = PROJECT / "operations" / "indexes.before.sql"
@@ -33,8 +31,7 @@ IN_SQL = ("-- written by make renew\n", "    -- end of what make renew writes\n"
 def generated(url: str) -> dict[Path, str]:
     """The text of each generated file, by what the migrations do to a database without them.
 
-    Raises:
-        Unusable: a migration fails, or docs/schema.sql has not the words that the schema needs.
+    Unusable: a migration fails, or docs/schema.sql has not the words that the schema needs.
     """
     before, _, after = _parts(expectation.FILE.read_text("utf-8"), *IN_SQL)
     lists = f"{before}VALUES ('', '', '', '', ''){after.partition(expectation.SHOWN)[0]}"
@@ -60,7 +57,7 @@ def generated(url: str) -> dict[Path, str]:
             for way, allowed in (("rollback", "on"), ("keep", "off")):
                 run(f"SET property_v2.allow_data_loss = {allowed}")
                 evidence[way].append(_rehearsal(connection, path.with_suffix(".rollback.sql")))
-        texts = {MIGRATIONS / "SHA256SUMS": checksums(MIGRATIONS)}
+        texts = {MIGRATIONS / CHECKSUMS: checksums(MIGRATIONS)}
         for path, values in zip((expectation.FILE, INDEXES), run(SQL["values"])):
             before, _, after = _parts(path.read_text("utf-8"), *IN_SQL)
             texts[path] = f"{before}    VALUES\n{values}\n{after}"
@@ -79,8 +76,7 @@ def generated(url: str) -> dict[Path, str]:
 
 def checksums(folder: Path) -> str:
     """What SHA256SUMS of a folder of migrations says, as sha256sum writes it."""
-    paths = sorted(folder.glob("*.sql"))
-    return "".join(f"{hashlib.sha256(p.read_bytes()).hexdigest()}  {p.name}\n" for p in paths)
+    return "".join(f"{checksum(path)}\n" for path in sorted(folder.glob("*.sql")))
 
 
 def _parts(text: str, start: str, end: str) -> tuple[str, str, str]:

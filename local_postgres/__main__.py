@@ -1,7 +1,5 @@
 """python -m local_postgres start [16|18] | stop"""
 
-from __future__ import annotations
-
 import argparse
 import os
 import sys

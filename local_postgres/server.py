@@ -1,7 +1,5 @@
 """Starts and stops the embedded PostgreSQL server."""
 
-from __future__ import annotations
-
 import fcntl
 import os
 import re
@@ -58,8 +56,7 @@ class Server:
     def start(self, settings: Mapping[str, str] = SETTINGS) -> None:
         """Starts the server, with further settings, unless it runs; stops one of another version.
 
-        Raises:
-            Unusable: initdb or pg_ctl failed; the text names the log.
+        Unusable: initdb or pg_ctl failed; the text names the log.
         """
         self.data.mkdir(parents=True, exist_ok=True)
         with (self.data / ".lock").open("w") as lock:

@@ -1,1 +1,0 @@
-"""SQL that an operator runs by hand, and the commands around backups, exports and imports."""

@@ -3,28 +3,24 @@
 All of them get the parameters of the connection that was opened, and nothing else of libpq's.
 """
 
-from __future__ import annotations
-
 import contextlib
 import logging
 import os
 import re
 import subprocess
-import sys
 import tempfile
 import time
 from functools import cached_property
 from pathlib import Path
 
 import psycopg2
-from psycopg2.extensions import TRANSACTION_STATUS_IDLE, make_dsn
+from psycopg2.extensions import make_dsn
 from yoyo import exceptions, read_migrations
 from yoyo.backends.core.postgresql import PostgresqlBackend
 from yoyo.connections import DatabaseURI
+from yoyo.migrations import default_migration_table
 
-from common import database
-from common.database import Unusable, sentence
-from validation.state import sources
+from common.database import Unusable, connect, sentence, settings, show, sources
 
 logging.getLogger("yoyo").addHandler(logging.NullHandler())  # its errors are said by ours
 HERE = Path(__file__).resolve().parent
@@ -40,23 +36,11 @@ SETTINGS = (
     "idle_session_timeout=0", "tcp_keepalives_idle=5", "tcp_keepalives_interval=2",
     "tcp_keepalives_count=3", "tcp_user_timeout=11000",
 )  # fmt: skip
-IDENTITY = "SELECT system_identifier::text, current_database() FROM pg_control_system()"
-SAME = """
-DO $$
-BEGIN
-    IF NOT EXISTS (
-        SELECT FROM pg_control_system()
-        WHERE system_identifier::text = %s AND current_database() = %s
-    ) THEN
-        RAISE EXCEPTION 'it reaches another database';
-    END IF;
-END;
-$$
-"""
+IDENTITY = "SELECT system_identifier::text, current_database() AS database FROM pg_control_system()"
 
 
 class Target:
-    """A database, named as for `python -m validation -d`, and what runs on it.
+    """A database, named as for `python -m validation -d`, and what runs there; or it is Unusable.
 
     Attributes:
         connection: to it.
@@ -64,13 +48,13 @@ class Target:
         whose: both by name, and the host.
         name: of its service or, without one, of the database.
         dsn: for programs, without what a command line must not show: that is in os.environ.
-
-    Raises:
-        Unusable: it cannot be reached.
+        row_counts: JSON of how many rows are to come, by table, for progress.sql.
     """
 
+    row_counts = ""
+
     def __init__(self, url: str | None) -> None:
-        self.connection = database.connect(url, "python -m operations")
+        self.connection = connect(url, "python -m operations")
         info = self.connection.info
         given = {k: v for k, v in info.dsn_parameters.items() if v and NEW_DEFAULTS.get(k) != v}
         for name in ("service", "application_name"):  # by theirs, programs are known
@@ -91,27 +75,18 @@ class Target:
             file.flush()
             os.environ |= {"PGSERVICEFILE": file.name, "PGSERVICE": "secret"}
         self.dsn, self._parameters = make_dsn(**given), given
-        (self.identity,) = self.look(IDENTITY)
-        self.whose = dict(zip(("system_identifier", "database"), self.identity), host=info.host)
-
-    def look(self, query: str, *parameters: object) -> list[tuple]:
-        """What a query finds, in the transaction of the connection if one is open."""
-        is_idle = self.connection.info.transaction_status == TRANSACTION_STATUS_IDLE
-        with self.connection.cursor() as cursor:
-            cursor.execute(query, parameters or None)
-            found = cursor.fetchall()
-        if is_idle:
-            self.connection.commit()
-        return found
+        (self.identity,) = self.connection.look(IDENTITY)
+        self.whose = {**self.identity._asdict(), "host": info.host}
+        system, database = (f"{name}={value}" for name, value in self.identity._asdict().items())
+        self._same = ("-X", "-q", "-At", "-v", "ON_ERROR_STOP=1", "-v", system, "-v", database,
+                      "-f", HERE / "same.sql")  # fmt: skip
 
     @cached_property
     def programs(self) -> Path:
         """The folder of one set of psql, pg_dump and pg_restore that reach this database.
 
         Of the server's major version; from 17 on also a later one, whose dumps it can read.
-
-        Raises:
-            Unusable: there is none on this machine.
+        Unusable: there is none on this machine.
         """
         server = self.connection.server_version // 10000
         folders = [Path(p) for p in os.get_exec_path() if p]
@@ -124,10 +99,8 @@ class Target:
         for folder in sorted(majors, key=majors.get):
             if majors[folder] == server or 17 <= server <= majors[folder]:
                 try:
-                    found = self.run("Trying psql", folder / "psql", "-X", "-At", "-c", IDENTITY)
-                    if tuple(found.strip().split("|")) == self.identity:
-                        return folder
-                    reasons.append(f"{folder} reaches another database")
+                    self.run("Trying psql", folder / "psql", *self._same)
+                    return folder
                 except Unusable as failed:
                     reasons.append(f"{folder}: {failed}")
         said = f" ({'; '.join(reasons).rstrip('.')})" if reasons else ""
@@ -139,8 +112,7 @@ class Target:
     def run(self, doing: str, program: Path, *arguments: object, stdin=None) -> str:
         """Runs a program on this database, shows on a terminal what it is at; what it printed.
 
-        Raises:
-            Unusable: it ended with an error, whose message the text has, or waited too long.
+        Unusable: it ended with an error, whose message the text has, or waited too long.
         """
         began = time.monotonic()
         process = subprocess.Popen(
@@ -153,13 +125,14 @@ class Target:
                     output, message = process.communicate(timeout=1)
                     break
                 with contextlib.suppress(psycopg2.Error):  # the end of the program says what it is
-                    if program.name == "pg_dump" and self.look(script("waits_in_vain.sql")):
+                    look = self.connection.look
+                    if program.name == "pg_dump" and look(HERE / "waits_in_vain.sql"):
                         raise self.waited(f"{doing} failed: it waited 10 s for a lock")
-                    at = sum(self.look(script("progress.sql")), ())
-                    _show("; ".join([f"{doing}: {time.monotonic() - began:.0f} s", *at]))
+                    at = sum(look(HERE / "progress.sql", row_counts=self.row_counts), ())
+                    show("; ".join([f"{doing}: {time.monotonic() - began:.0f} s", *at]))
         finally:
             process.terminate()
-            _show("")
+            show("")
         if code := process.returncode:
             ended = f"{program.name} was ended by signal {-code}"
             raise self.failed(doing, message if code > 0 else ended)
@@ -167,10 +140,7 @@ class Target:
 
     def psql(self, doing: str, *arguments: object, stdin=None) -> str:
         """Runs psql as run() does; what its own session reaches is proven before it changes it."""
-        with self.connection.cursor() as cursor:
-            same = cursor.mogrify(SAME, self.identity).decode()
-        strictly = ("-X", "-q", "-At", "-v", "ON_ERROR_STOP=1", "-c", same)
-        return self.run(doing, self.programs / "psql", *strictly, *arguments, stdin=stdin)
+        return self.run(doing, self.programs / "psql", *self._same, *arguments, stdin=stdin)
 
     def failed(self, doing: str, error: object) -> Unusable:
         """What a program or the server said, with ways out for this database."""
@@ -183,7 +153,7 @@ class Target:
 
     def waited(self, said: str) -> Unusable:
         """What to say of one who waited in vain to read, with who is in the way."""
-        found = sum(self.look(script("in_the_way.sql")), ())
+        found = sum(self.connection.look(HERE / "in_the_way.sql"), ())
         return Unusable(f"{said}. In the way: {', '.join(found) or 'nobody any more'}.")
 
     def execute(self, doing: str, statements: str) -> None:
@@ -193,10 +163,10 @@ class Target:
         try:
             with self.connection, self.connection.cursor() as cursor:
                 cursor.execute(statements)
-        except psycopg2.InterfaceError as error:  # of the rollback, which hides how the line ended
-            raise self.failed(doing, error.__context__ or error) from error
         except psycopg2.Error as error:
-            raise self.failed(doing, error) from error
+            # The rollback of a line that is lost fails, too, and hides how it ended.
+            hidden = isinstance(error, psycopg2.InterfaceError) and error.__context__
+            raise self.failed(doing, hidden or error) from error
 
     def yoyo(self, command: str, names: list[str]) -> None:
         """Does what `yoyo apply` or `rollback` does, in this process; Unusable if it failed."""
@@ -204,10 +174,9 @@ class Target:
         # A rollback by these commands loses no row, whatever a shell or the database says.
         options = f"{self._parameters['options']} -c property_v2.allow_data_loss=off"
         given = {**self._parameters, "options": options, "application_name": "yoyo"}
+        marks = settings().get("migration_table", default_migration_table)
         try:
-            with PostgresqlBackend(
-                DatabaseURI("postgresql", *[None] * 5, given), database.migration_table()
-            ) as backend:
+            with PostgresqlBackend(DatabaseURI("postgresql", *[None] * 5, given), marks) as backend:
                 if backend.execute(IDENTITY).fetchone() != self.identity:
                     raise Unusable(f"{doing} was not run: it reaches another database.")
                 backend.init_database()
@@ -229,14 +198,8 @@ class Target:
 
 def script(name: str) -> str:
     """The text of an SQL file of this folder, with the files that it takes in by \\ir."""
-    text = (HERE / name).read_text(encoding="utf-8")
+    text = (HERE / name).read_text("utf-8")
     return re.sub(r"(?m)^\\ir (\S+)$", lambda match: script(match[1]), text)
-
-
-def _show(line: str) -> None:
-    """Shows a line on a terminal, in the place of the one before."""
-    if sys.stderr.isatty():
-        print(f"\r\033[K{line[:99]}", end="", file=sys.stderr, flush=True)
 
 
 def _major(folder: Path) -> int:

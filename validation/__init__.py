@@ -1,1 +1,0 @@
-"""SQL checks around the migration, and the small program that runs them."""

@@ -3,103 +3,132 @@
 Exit codes: 0 all well, 1 a check failed, 2 could not run.
 """
 
-from __future__ import annotations
-
-import argparse
 import contextlib
 import sys
+from collections.abc import Iterator
+from itertools import chain
 from pathlib import Path
 
-from common.database import connect
-from common.report import Report, Result, exit_code, listen_to_signals
+import psycopg2
 
-from . import checks, dry_run, expectation, queries, state
+from common import report
+from common.database import Connection, connect, sentence
+
+from . import dry_run, expectation, queries, state
+from .expectation import HERE
 
 
-def check(connection, arguments) -> int:
-    """Prints whether the migrations may be applied, and what is in the way."""
-    report = Report(arguments.format)
+def check(connection: Connection, format: str = "table") -> int:
+    """may the migrations be applied here?"""
     states = state.states(connection)
     if all(s.status == "pass" for s in states):
-        report.add([Result(s.check, s.status, s.found) for s in states])
-        if arguments.format == "table":
-            print("Nothing is left to apply.")
-            return 0
-        return report.close()
-    for s in states:
-        if s.verdict == state.NOT_APPLIED:
-            report.add([Result(s.check, "pass", s.found)])
-            report.add([Result("names", "pass", f"all {len(s.objects)} are free")])
-        elif s.verdict == state.PARTLY_THERE:
-            for found in (f"{kind} {name} of {o}" for _, name, kind, o in s.objects if kind):
-                report.add([Result("names", "fail", f"{found} is in the way", s.what_to_do)])
-        else:
-            report.add([s])
-    for results in checks.run(connection, "check", "both"):
-        report.add(results)
-    return report.close()
+        said = [report.Result(s.check, s.status, s.found) for s in states]
+        return report.show_results([said], format, "Nothing is left to apply.\n")
+    before = ([*_expected(s)] for s in states)
+    return report.show_results(chain(before, _run(connection, "check", "both")), format)
 
 
-def validate(connection, arguments) -> int:
-    """Prints whether the schema is what the specification says, or that there is none yet."""
+def _expected(found: state.State) -> Iterator[report.Result]:
+    """A state, as it looks before an apply: that something is not there yet is what it asks for."""
+    if found.verdict == state.NOT_APPLIED:
+        yield report.Result(found.check, "pass", found.found)
+        yield report.Result("names", "pass", f"all {len(found.objects)} are free")
+    elif found.verdict == state.PARTLY_THERE:
+        for name in state.there(found.objects):
+            yield report.Result("names", "fail", f"{name} is in the way", found.what_to_do)
+    else:
+        yield found
+
+
+def validate(connection: Connection, format: str = "table") -> int:
+    """is the schema what the specification says?"""
     connection.on_a_cluster("validate")
-    report = Report(arguments.format)
-    if not any(kind for made in expectation.objects(connection).values() for _, _, kind, _ in made):
+    if not any(map(state.there, expectation.objects(connection).values())):
         missing = [s for s in state.states(connection) if s.path and s.status != "pass"]
-        report.add([Result(s.check, "fail", f"{s.found}: {s.what_to_do}") for s in missing])
-        return report.close()
-    with connection.cursor() as cursor:
-        cursor.execute((expectation.HERE / "session.sql").read_text(encoding="utf-8"))
-    connection.commit()
-    for results in checks.run(connection, "validate", "both"):
-        report.add(results)
-    return report.close()
+        said = [report.Result(s.check, "fail", f"{s.found}: {s.what_to_do}") for s in missing]
+        return report.show_results([said], format)
+    with connection, connection.cursor() as cursor:
+        cursor.execute((HERE / "session.sql").read_text("utf-8"))
+    return report.show_results(_run(connection, "validate", "both"), format)
 
 
-def show_state(connection, arguments) -> int:
-    """Prints where each migration stands, and what is to do."""
-    report = Report(arguments.format)
-    report.add(state.states(connection))
-    if arguments.format == "json":
-        report.close()
-    return 0 if all(s.status == "pass" for s in report.results) else 1
+def show_state(connection: Connection, format: str = "table") -> int:
+    """where does each migration stand, and what is to do?"""
+    states = state.states(connection)
+    report.show_results([states], format, summary="")
+    return 0 if all(s.status == "pass" for s in states) else 1
 
 
-COMMANDS = {
-    "check": (check, "may the migrations be applied here?"),
-    "validate": (validate, "is the schema what the specification says?"),
-    "state": (show_state, "where does each migration stand, and what is to do?"),
-    "dry-run": (dry_run.run, "run what yoyo would run, show its locks, and undo it"),
-    "monitor": (checks.monitor, "sizes; index use; slow statements; locks"),
-    "queries": (queries.run, "explain and time the reference queries"),
-}
+def monitor(connection: Connection, format: str = "table") -> None:
+    """sizes; index use; slow statements; locks
+
+    Prints a table per subject, or one JSON object with the rows of each for a collector. In JSON
+    the names of the columns say the unit: bytes, seconds, ms, percent. A subject that could not be
+    read has one row, which says why as "unavailable".
+    """
+    subjects = {}
+    files = "[479]*.sql" if connection.on_a_cluster("monitor") else "*.sql"
+    for path, rows, error in _looks(connection, "monitor", files):
+        found = [{"unavailable": error}] if error else [row._asdict() for row in rows]
+        subjects[path.stem[3:]] = found
+        if format == "table":
+            print(path.read_text("utf-8").partition("\n")[0].lstrip("- "))
+            report.print_table(found) if found else print("  none")
+            print()
+    if format == "json":
+        report.print_json(subjects)
+
+
+def _run(connection: Connection, *folders: str) -> Iterator[list[report.Result]]:
+    """The results of one file of these folders after the other.
+
+    A file that cannot run is a failed check of its own; psycopg2.Error: the connection is lost.
+    """
+    without = connection.ours("migrate", "--no-backup")
+    for path, rows, error in chain.from_iterable(_looks(connection, name) for name in folders):
+        results = [report.Result(*row) for row in rows]
+        if error:
+            found = f"could not be checked: {error}"
+            way_out = f"Run validation/{path.parent.name}/{path.name} in psql."
+            results = [report.Result(path.stem[3:].replace("_", " "), "fail", found, way_out)]
+        for result in results:  # SQL knows the local database alone
+            way_out = (result.what_to_do or "").replace("yoyo apply", connection.yoyo("apply"))
+            result.what_to_do = way_out.replace("make migrate BACKUP=no", without) or None
+        yield results
+
+
+def _looks(connection: Connection, folder: str, files: str = "*.sql") -> Iterator[tuple]:
+    """By file of a folder, its rows and no error, or none and the error in one sentence."""
+    tables = ",".join(expectation.tables())
+    for path in sorted((HERE / folder).glob(files)):
+        try:
+            yield path, connection.look(path, tables=tables), None
+        except psycopg2.Error as error:
+            if connection.closed:
+                raise
+            yield path, [], sentence(error)
 
 
 def main(argv: list[str] | None = None) -> int:
-    parser = argparse.ArgumentParser(
-        prog="python -m validation", description=__doc__,
-        formatter_class=argparse.RawDescriptionHelpFormatter,
-    )  # fmt: skip
-    commands = parser.add_subparsers(metavar="COMMAND", required=True)
-    options = {}
-    for name, (run, text) in COMMANDS.items():
-        options[name] = add = commands.add_parser(name, help=text, description=text).add_argument
-        add("-d", "--database", metavar="URL", help="default: that of yoyo.ini")
+    verbs = {"check": check, "validate": validate, "state": show_state, "dry-run": dry_run.run,
+             "monitor": monitor, "queries": queries.run}  # fmt: skip
+    parser, options = report.commands("python -m validation", __doc__, verbs)
+    for add in options.values():
         add("--format", choices=("table", "json"), default="table")
-        commands.choices[name].set_defaults(run=run)
     options["dry-run"]("--rollback", action="store_true", help="what make rollback would run")
     options["dry-run"]("--brief", action="store_true", help="only statements with locks")
     options["queries"]("--explain", metavar="FILE", type=Path, help="show its plan, timed, instead")
     options["queries"]("files", metavar="FILE", nargs="*", type=Path, help="only these")
-    arguments = parser.parse_args(argv)
+    given = vars(parser.parse_args(argv))
+    run, url = given.pop("run"), given.pop("database")
 
     def command() -> int | None:
-        with contextlib.closing(connect(arguments.database)) as connection:
-            return arguments.run(connection, arguments)
+        with contextlib.closing(connect(url)) as connection:
+            return run(connection, **given)
 
-    return exit_code(command, lambda: "Nothing was changed.")
+    return report.exit_code(command, lambda: "Nothing was changed.")
 
 
 if __name__ == "__main__":
-    listen_to_signals()
+    report.listen_to_signals()
     sys.exit(main())

@@ -4,9 +4,6 @@ After every statement the locks of its own session are read from pg_locks, as eu
 (https://github.com/kaaveland/eugene) does it.
 """
 
-from __future__ import annotations
-
-import argparse
 import re
 import sys
 import time
@@ -17,7 +14,7 @@ from pathlib import Path
 import psycopg2
 from yoyo.migrations import read_sql_migration
 
-from common.database import Unusable, sentence
+from common.database import Connection, Unusable, sentence
 from common.report import print_json
 
 from . import state
@@ -28,29 +25,6 @@ CANNOT = (
     "The locks were really taken, and let go at the end of the dry run."
 )
 NOT_TRANSACTIONAL = "not rehearsed: it runs outside a transaction, which cannot be undone"
-# Indexes are locked with their tables, and say nothing more.
-BEFORE = """
-SELECT oid, oid::regclass::text, relfilenode FROM pg_class
-WHERE relkind NOT IN ('i', 'I', 't') AND relnamespace <> 'pg_catalog'::regnamespace
-"""
-
-
-@dataclass
-class Lock:
-    """A lock on a relation that existed before, with the statement that first took it.
-
-    Rewritten: that statement gave it a new file. It is held from then to the rehearsal's end.
-    """
-
-    relation: str
-    mode: str
-    blocks: str
-    rewritten: bool
-    held_ms: float
-
-    def __str__(self) -> str:
-        how = f"{self.mode} on {self.relation} for {self.held_ms} ms"
-        return f"{how}{', rewritten' * self.rewritten}; blocks {self.blocks}"
 
 
 @dataclass
@@ -58,52 +32,70 @@ class Step:
     """One statement: its number in its file, first line and duration in milliseconds.
 
     Of a file that is not rehearsed there is one step, with number 0 and the reason as statement.
+    Its locks are those on relations that existed before, of which it took the strongest: relation,
+    mode, what that blocks, whether the statement gave it a new file, and for how many milliseconds
+    it is held, to the rehearsal's end.
     """
 
     number: int
     file: str
     statement: str
     ms: float = 0.0
-    locks: list[Lock] = field(default_factory=list)
+    locks: list[dict] = field(default_factory=list)
     error: str | None = None
 
 
-def run(connection: psycopg2.extensions.connection, arguments: argparse.Namespace) -> int:
-    """Rehearses what `make migrate`, or with --rollback `make rollback`, would do now.
+def run(
+    connection: Connection, format: str = "table", rollback: bool = False, brief: bool = False
+) -> int:
+    """run what yoyo would run, show its locks, and undo it
 
-    Prints the evidence. Gives 1 when a statement fails, else 0; Unusable: a run of yoyo is at work.
+    That is what `make migrate`, or with rollback `make rollback`, would do now. Prints the
+    evidence. Gives 1 when a statement fails, else 0; Unusable: a run of yoyo is at work.
     """
-    files = _files(connection, arguments.rollback)
-    if arguments.rollback:  # which loses no row, whatever a shell or the database says
+    states = state.states(connection)
+    for s in states:
+        if s.verdict == state.RUNNING:
+            raise Unusable(f"{s.check} is {s.found}: wait for it, then try again.")
+    if rollback:  # which loses no row, whatever a shell or the database says
         connection.cursor().execute("SET LOCAL property_v2.allow_data_loss = off")
+        files = [s.path.with_suffix(".rollback.sql") for s in state.to_roll_back(states)]
+    else:
+        pending, waiting = state.to_apply(connection, states)
+        files = [s.path for s in pending]
+        if waiting:
+            said = "Not rehearsed, since the kept rows come first"
+            print(f"{said}: {', '.join(waiting)}.", file=sys.stderr)
     steps = rehearse(connection, files)
-    if arguments.format == "json":
+    if format == "json":
         print_json({"steps": [asdict(step) for step in steps], "summary": summary(steps)})
     else:
         file = None
         for step in steps:
-            if arguments.brief and step.number and not (step.locks or step.error):
+            if brief and step.number and not (step.locks or step.error):
                 continue
             if step.file != file:
                 file = step.file
                 print(f"{file}\n  {'#':>3}  {'ms':>7}  statement")
             print(f"  {step.number:>3}  {step.ms:>7}  {step.statement[:84]}")
-            print(*(f"{'':<16}→ {line}\n" for line in map(str, step.locks)), sep="", end="")
+            for lock in step.locks:
+                how = "{mode} on {relation} for {held_ms} ms".format(**lock)
+                rewritten = ", rewritten" * lock["rewritten"]
+                print(f"{'':<16}→ {how}{rewritten}; blocks {lock['blocks']}")
             if step.error:
                 print(f"{'':<16}→ {step.error}")
         print(summary(steps))
     return 1 if any(step.error for step in steps) else 0
 
 
-def rehearse(connection: psycopg2.extensions.connection, files: list[Path]) -> list[Step]:
+def rehearse(connection: Connection, files: list[Path]) -> list[Step]:
     """Runs the statements of files in one transaction, up to the first that fails, and undoes it.
 
     Gives the statements that ran, with what each locked of that which was there before.
     """
     steps, strongest = [], {}
+    before = {oid: relation for oid, *relation in connection.look(HERE / "relations.sql")}
     with connection.cursor() as cursor:
-        cursor.execute(BEFORE)
-        before = {oid: (name, file) for oid, name, file in cursor}
         for step, statement in _steps(files):
             steps.append(step)
             if not step.number:
@@ -118,36 +110,19 @@ def rehearse(connection: psycopg2.extensions.connection, files: list[Path]) -> l
                 break
             ended = time.perf_counter()
             step.ms = round((ended - began) * 1000, 1)
-            cursor.execute((HERE / "locks.sql").read_text(encoding="utf-8"))
-            locks = {relation: lock for relation, *lock in cursor}
-            for oid in sorted(before.keys() & locks.keys(), key=before.get):
-                strength, mode, blocks, file = locks[oid]
-                if strength > strongest.get(oid, 0):
-                    strongest[oid], (name, old_file) = strength, before[oid]
-                    rewritten = file not in (None, old_file)
-                    step.locks.append(Lock(name, mode, blocks, rewritten, ended))
+            here = [lock for lock in connection.look(HERE / "locks.sql") if lock.relation in before]
+            for lock in sorted(here, key=lambda lock: before[lock.relation]):
+                if lock.strength > strongest.get(lock.relation, 0):
+                    strongest[lock.relation], (name, file) = lock.strength, before[lock.relation]
+                    step.locks.append({
+                        "relation": name, "mode": lock.words, "blocks": lock.blocks,
+                        "rewritten": lock.relfilenode not in (None, file), "held_ms": ended,
+                    })  # fmt: skip
     end = time.perf_counter()
     connection.rollback()
     for lock in (lock for step in steps for lock in step.locks):
-        lock.held_ms = round((end - lock.held_ms) * 1000, 1)
+        lock["held_ms"] = round((end - lock["held_ms"]) * 1000, 1)
     return steps
-
-
-def _files(connection, rollback: bool) -> list[Path]:
-    states = state.states(connection)
-    for s in states:
-        if s.verdict == state.RUNNING:
-            raise Unusable(f"{s.check} is {s.found}: wait for it, then try again.")
-    if rollback:  # yoyo takes the last one back
-        wanted = (state.APPLIED, state.OBJECTS_MISSING)
-        return [s.path.with_suffix(".rollback.sql") for s in states if s.verdict in wanted][-1:]
-    wanted = (state.NOT_APPLIED, state.NOT_MARKED, state.PARTLY_THERE)
-    pending, kept = [s for s in states if s.verdict in wanted], state.kept(connection)
-    waiting = [s.check for s in pending if kept and s.check > kept.migration]
-    if waiting:
-        said = "Not rehearsed, since the kept rows come first"
-        print(f"{said}: {', '.join(waiting)}.", file=sys.stderr)
-    return [s.path for s in pending if s.check not in waiting]
 
 
 def _steps(files: list[Path]) -> Iterator[tuple[Step, str]]:

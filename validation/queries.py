@@ -1,14 +1,12 @@
 """Explains and times the reference queries, and undoes what they write."""
 
-from __future__ import annotations
-
-import argparse
 import contextlib
 import math
 import os
 import re
 import shlex
 import time
+from collections.abc import Iterator
 from dataclasses import dataclass, field
 from pathlib import Path
 
@@ -16,7 +14,9 @@ import psycopg2
 from psycopg2 import errors
 
 from common.database import PROJECT, Connection, Unusable, sentence
-from common.report import Report, Result
+from common.report import Result, show_results
+
+from .expectation import HERE
 
 RUNS = 20
 ENOUGH_SECONDS = 5  # for the runs of one query
@@ -37,55 +37,46 @@ class Measurement(Result):
     limit: float | None = None
 
 
-def run(connection: Connection, arguments: argparse.Namespace) -> int:
-    """Measures arguments.files, or every file of queries/, and prints the result.
+def run(connection: Connection, format: str, explain: Path | None, files: list[Path]) -> int:
+    """explain and time the reference queries
 
-    With arguments.explain, a file, it prints the plan of that one with its times and pages. Gives 1
-    when a query misses its index on a large enough table, or its limit, else 0.
-
-    Raises:
-        Unusable: there are no rows to measure on, or a file cannot be read.
+    It measures these files, or every file of queries/; or it explains one: its plan, with times and
+    pages. Gives 1 when a query misses its index on a large enough table, or its limit, else 0.
+    Unusable: there are no rows to measure on, or a file cannot be read.
     """
-    report = Report(arguments.format)
     try:
-        if arguments.explain:
-            sql = arguments.explain.read_text(encoding="utf-8")
-            with connection.cursor() as cursor:
-                cursor.execute(f"{_settings(sql)} EXPLAIN (ANALYZE, BUFFERS) {sql}")
-                print(*(line for (line,) in cursor), sep="\n")
-            return 0
-        sizes = _sizes(connection)
-        if connection.on_a_cluster("queries"):  # where an index shows nothing of it
-            sizes = dict.fromkeys(sizes, 0)
-        for path in arguments.files or sorted((PROJECT / "queries").glob("*.sql")):
-            report.add([_measure(connection, path, path.read_text(encoding="utf-8"), sizes)])
+        if not explain:
+            return show_results(_measured(connection, files), format)
+        sql = explain.read_text("utf-8")
+        for (line,) in connection.look(f"{_settings(sql)} EXPLAIN (ANALYZE, BUFFERS) {sql}"):
+            print(line)
     except OSError as error:
         raise Unusable(f"Cannot read {error.filename}: {error.strerror}.") from error
-    return report.close()
+    return 0
 
 
-def _sizes(connection: Connection) -> dict[bool, int]:
-    """Rows of property_translations (True) and of properties (False)."""
-    sizes = {}
-    with connection.cursor() as cursor, contextlib.suppress(errors.UndefinedTable):
-        for table in ("property_translations", "properties"):
-            cursor.execute(f"SELECT count(*) FROM public.{table}")
-            sizes["translation" in table] = cursor.fetchone()[0]
-    connection.rollback()
-    if not sizes.get(False):
+def _measured(connection: Connection, files: list[Path]) -> Iterator[list[Result]]:
+    sizes = (0, 0)  # of properties, of their translations
+    with contextlib.suppress(errors.UndefinedTable):
+        (sizes,) = connection.look(HERE / "sizes.sql")
+    if not sizes[0]:
         raise Unusable(
             "Nothing to measure: there are no properties here; load some (the local database:"
             " make sample-data), or name another database with -d."
         )
-    return sizes
+    if connection.on_a_cluster("queries"):  # where an index shows nothing of it
+        sizes = (0, 0)
+    for path in files or sorted((PROJECT / "queries").glob("*.sql")):
+        yield [_measure(connection, path, sizes)]
 
 
-def _measure(connection: Connection, path: Path, sql: str, sizes: dict[bool, int]) -> Measurement:
-    name = os.path.relpath(path)
+def _measure(connection: Connection, path: Path, sizes: tuple[int, int]) -> Measurement:
+    sql, name = path.read_text("utf-8"), os.path.relpath(path)
     result = Measurement(re.sub(r"^\d+_", "", path.stem).replace("_", " "), "fail", "")
-    if limit := re.search(r"(?m)^-- Limit +(\d+) ms$", sql):
-        result.limit = float(limit[1])
+    if found := re.search(r"(?m)^-- Limit +(\d+) ms$", sql):
+        result.limit = float(found[1])
     limit = result.limit or math.inf
+    explain = connection.ours("queries", f"--explain {shlex.quote(name)}")
     with connection.cursor() as cursor:
         try:
             cursor.execute(f"SET LOCAL statement_timeout = '60s'; {_settings(sql)}")
@@ -109,7 +100,6 @@ def _measure(connection: Connection, path: Path, sql: str, sizes: dict[bool, int
                 result.status = "warn"
                 result.what_to_do = "Measure it on the primary, as a role that may write."
     connection.rollback()
-    explain = connection.ours("queries", f"--explain {shlex.quote(name)}")
     is_explained = not result.found.startswith("not timed")
     for wanted in re.findall(r"(?m)^-- Index +(.+)$", sql) if is_explained else ():
         is_read = set(wanted.split(" or ")) & set(result.indexes)

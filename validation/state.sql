@@ -61,8 +61,10 @@ BEGIN
     facts := facts || jsonb_build_object('sessions', found);
     SELECT jsonb_build_object(
         'tables', jsonb_agg(relname ORDER BY relname),
+        'since', '?',
         'publications', (
-            SELECT jsonb_agg(DISTINCT quote_ident(pubname)) FROM pg_publication_tables
+            SELECT coalesce(jsonb_agg(DISTINCT quote_ident(pubname)), '[]')
+            FROM pg_publication_tables
             WHERE schemaname = 'property_v2_kept' AND tablename = ANY(array_agg(relname))
         )
     )
@@ -83,7 +85,7 @@ BEGIN
         )
         INTO found
         FROM property_v2_kept.kept;
-        kept := kept || found;
+        kept := kept || jsonb_strip_nulls(found);
     END IF;
     PERFORM set_config(
         'property_v2.state', (facts || jsonb_build_object('kept', kept))::text, false

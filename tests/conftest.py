@@ -72,13 +72,14 @@ class Database:
         self.url = f"postgresql://{user}@/{name}?host={self.host}"
         self.environment: dict[str, str] = {}
 
-    def by_service(self, name: str = "bestays_test") -> Database:
-        """From now on commands know it as that service, which has the SECRET as password."""
-        file = self.cwd / f"{self.name}.services"
+    def by_service(self, name: str = "bestays_test", more: str = "") -> Database:
+        """It as commands know it by that service, which has the SECRET as password."""
+        known = Database(self.server, self.name, self.user)
+        file = self.cwd / f"{name}.services"
         place = f"host={self.host}\nuser={self.user}\ndbname={self.name}\n"
-        file.write_text(f"[{name}]\n{place}password={SECRET}\n")
-        self.url, self.environment = f"postgresql://?service={name}", {"PGSERVICEFILE": str(file)}
-        return self
+        file.write_text(f"[{name}]\n{place}password={SECRET}\n{more}")
+        known.url, known.environment = f"postgresql://?service={name}", {"PGSERVICEFILE": str(file)}
+        return known
 
     # By sessions
 
@@ -98,6 +99,10 @@ class Database:
 
     def superuser(self, sql: str) -> list[tuple]:
         return self.execute(sql, user="postgres")
+
+    def prefer(self, setting: str) -> None:
+        """Sessions begin with that setting from now on."""
+        self.superuser(f"ALTER DATABASE {self.name} SET {setting}")
 
     @contextmanager
     def holding(
@@ -155,6 +160,12 @@ class Database:
             stdout=subprocess.PIPE, stderr=subprocess.PIPE, start_new_session=True,
         )  # fmt: skip
 
+    def start_until(self, where: str, what: str, *command: str) -> Process | Fork:
+        """Starts it, and waits until pg_stat_activity shows a session of this database so."""
+        process = self.start(*command)
+        self.wait_for_session(where, what, process)
+        return process
+
     def yoyo_command(self, *arguments: str) -> tuple[str, ...]:
         return ("yoyo", *arguments, "--batch", "-d", self.url)
 
@@ -175,6 +186,9 @@ class Database:
 
     def operations(self, *arguments: str, **more) -> Done:
         return self.run(*self.our_command("operations", *arguments), **more)
+
+    def make(self, *arguments: str) -> Done:
+        return self.run("make", *arguments)
 
     def look(self, command: str, *options: str) -> tuple[int, list[dict]]:
         """Exit code and findings of `python -m validation …`, in this process: it is quick."""
@@ -209,6 +223,13 @@ class Database:
         )  # fmt: skip
         assert done.returncode == 0, done.stderr
         return re.sub(r"(?m)^\\(un)?restrict .*\n", "", done.stdout)
+
+    @contextmanager
+    def unchanged(self) -> Iterator[None]:
+        """Whatever the block does: what pg_dump writes is the same afterwards."""
+        before = self.dump()
+        yield
+        assert self.dump() == before
 
     def backups(self, pattern: str = "*") -> list[Path]:
         """The dumps and exports in backups/, by their names."""

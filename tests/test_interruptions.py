@@ -6,14 +6,12 @@ import contextlib
 import itertools
 import os
 import re
-import shutil
 import signal
 import sys
 from collections import defaultdict
 from collections.abc import Iterator
-from contextlib import ExitStack, contextmanager
+from contextlib import ExitStack
 from functools import cached_property
-from pathlib import Path
 
 import psycopg
 import pytest
@@ -163,7 +161,7 @@ def dump(database: Database) -> str:
 
 
 class Held:
-    """A run that is held up: after a command, or at one of HOLDS."""
+    """A run that is held up: after a command, or at one of HOLDS; it ends with the block."""
 
     def __init__(self, ground: Ground, command: str, place: str | int, how: str, _=18) -> None:
         self.ground, self.command, self.place, self.how = ground, command, place, how
@@ -183,6 +181,13 @@ class Held:
         if command == "restore-kept" or (command, how) == ("keep", "Ctrl-C"):
             run = database.our_command("operations", run[1])
         self.run = Fork(run, database.env(PGOPTIONS=" ".join(options)), PROJECT)
+
+    def __enter__(self) -> Held:
+        return self
+
+    def __exit__(self, *_) -> None:
+        self.release()
+        self.run.kill()
 
     @cached_property
     def pid(self) -> int:
@@ -271,16 +276,6 @@ class Held:
             ground.as_before[self.command].append(database)
 
 
-@contextmanager
-def held(*case: object) -> Iterator[Held]:
-    run = Held(*case)
-    try:
-        yield run
-    finally:
-        run.release()
-        run.run.kill()
-
-
 @pytest.fixture(scope="module")
 def grounds(servers, tmp_path_factory) -> Iterator[dict[int, Ground]]:
     server = Server(18, tmp_path_factory.mktemp("data") / "data")
@@ -298,7 +293,7 @@ def grounds(servers, tmp_path_factory) -> Iterator[dict[int, Ground]]:
 )  # fmt: skip
 def test_struck(grounds, case):
     for _ in range(3):
-        with held(grounds[case[-1]], *case) as run:
+        with Held(grounds[case[-1]], *case) as run:
             done = run.strike()
             # Python can lose a KeyboardInterrupt, in a callback of its own; then all is done.
             if done.returncode or run.how != "Ctrl-C":
@@ -311,7 +306,7 @@ def test_struck(grounds, case):
 def test_all_struck_at_once(grounds, how):
     ground = grounds[18]
     with ExitStack() as stack:
-        runs = [stack.enter_context(held(ground, *case)) for case in CASES if case[2] == how]
+        runs = [stack.enter_context(Held(ground, *case)) for case in CASES if case[2] == how]
         assert all(run.pid for run in runs)
         if how == STOPPED:
             ground.server.stop("immediate")
@@ -356,7 +351,7 @@ def test_two_at_the_same_moment(grounds):
 
 def test_the_second_while_the_first_waits(grounds):
     """The second gives up; even after a break-lock, which it advises, it breaks nothing."""
-    with held(grounds[18], "apply", WAIT, "") as first:
+    with Held(grounds[18], "apply", WAIT, "") as first:
         assert first.pid
         database = first.database
         second = database.yoyo("apply")
@@ -410,12 +405,6 @@ def empty(servers) -> Iterator[Database]:
         yield database
 
 
-@pytest.fixture
-def backups(checkout) -> Iterator[Path]:
-    yield checkout / "backups"
-    shutil.rmtree(checkout / "backups", ignore_errors=True)
-
-
 def strike(database: Database, process: Process, how: str) -> None:
     """It says in a sentence that it failed, unless it was killed, and leaves no session."""
     if how in SIGNALS:
@@ -434,12 +423,12 @@ def strike(database: Database, process: Process, how: str) -> None:
 
 @pytest.mark.parametrize("how", WAYS)
 @pytest.mark.parametrize("command", ["backup-db", "export-data"])
-def test_dump_struck_half_way(full, checkout, backups, command, how):
-    dump = full.start(*full.our_command("operations", command), cwd=checkout)
+def test_dump_struck_half_way(full, in_checkout, command, how):
+    dump = full.start(*full.our_command("operations", command))
     copying = "SELECT 1 FROM pg_stat_progress_copy WHERE datname = current_database()"
     full.wait_for(f"{copying} AND tuples_processed > 0", "it copies rows", process=dump)
     strike(full, dump, how)
-    left = list(backups.glob("*"))
+    left = full.backups()
     assert all(path.suffix == ".partial" for path in left), "half a dump looks like a whole one"
     assert how == "SIGKILL" or not left, "it did not clean up"
     assert full.state()[0] == 0
@@ -453,32 +442,30 @@ def export(full, checkout) -> str:
     return str(folder.rename(checkout / "a large export"))
 
 
+def importing(database: Database, export: str, place: str, holder: int) -> Process:
+    """An import that comes to a place where that session holds it up."""
+    command = database.our_command("operations", "import-data", "--from", export)
+    return database.start_until(behind(holder), f"the import comes to its {place}", *command)
+
+
 @pytest.mark.parametrize("how", [*WAYS, ALONE])
 @pytest.mark.parametrize("place", IMPORT_HOLDS)
-def test_import_struck_half_way_leaves_nothing_of_it(empty, checkout, export, place, how):
-    before = empty.dump()
-    command = empty.our_command("operations", "import-data", "--from", export)
-    with empty.holding(IMPORT_HOLDS[place], "postgres") as holder:
-        importing = empty.start(*command, cwd=checkout)
-        empty.wait_for_session(behind(holder), f"the import comes to its {place}", importing)
-        strike(empty, importing, how)
-    assert empty.dump() == before
+def test_import_struck_half_way_leaves_nothing_of_it(empty, in_checkout, export, place, how):
+    with empty.unchanged(), empty.holding(IMPORT_HOLDS[place], "postgres") as holder:
+        strike(empty, importing(empty, export, place, holder), how)
     assert empty.state()[0] == 0
 
 
-def test_the_server_ends_an_import_whose_client_was_stopped(empty, checkout, export):
-    before = empty.dump()
-    command = empty.our_command("operations", "import-data", "--from", export)
-    with empty.holding(IMPORT_HOLDS["foreign keys"], "postgres") as holder:
-        importing = empty.start(*command, cwd=checkout)
-        empty.wait_for_session(behind(holder), "it holds its tables", importing)
-        os.killpg(importing.pid, signal.SIGSTOP)
-    empty.wait_until_alone("application_name = 'psql'")
-    os.killpg(importing.pid, signal.SIGCONT)
-    refused(ended(importing), "Import failed: ")
-    assert empty.dump() == before
+def test_the_server_ends_an_import_whose_client_was_stopped(empty, in_checkout, export):
+    with empty.unchanged():
+        with empty.holding(IMPORT_HOLDS["foreign keys"], "postgres") as holder:
+            run = importing(empty, export, "foreign keys", holder)
+            os.killpg(run.pid, signal.SIGSTOP)
+        empty.wait_until_alone("application_name = 'psql'")
+        os.killpg(run.pid, signal.SIGCONT)
+        refused(ended(run), "Import failed: ")
 
 
-def test_after_all_that_the_import_brings_every_row(full, empty, checkout, export):
-    well(empty.operations("import-data", "--from", export, cwd=checkout))
+def test_after_all_that_the_import_brings_every_row(full, empty, in_checkout, export):
+    well(empty.operations("import-data", "--from", export))
     assert rows(empty) == rows(full)

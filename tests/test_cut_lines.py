@@ -21,7 +21,6 @@ from operations.target import Target
 
 from .conftest import MIGRATIONS, PROJECT, Database, clone, ended, refused, wait_for
 from .conftest import newest as server  # noqa: F401
-from .test_operations import Operator
 
 # What is stopped, and on which template
 SILENT = {
@@ -32,6 +31,7 @@ SILENT = {
     "drop-kept": ("filled", ("python", "-m", "operations", "drop-kept", "--yes")),
 }
 OURS = "application_name ~ '^0001|_kept.sql$'"
+IN_A_TRY = f"({OURS}) AND wait_event IN ('relation', 'PgSleep')"
 HAS_USERS = """
 SELECT 1 FROM pg_locks JOIN pg_stat_activity AS a USING (pid)
 WHERE relation = 'users'::regclass AND mode ~ 'Exclusive' AND a.state LIKE 'idle in%'
@@ -50,10 +50,9 @@ def test_the_server_ends_a_session_whose_client_was_stopped_with_the_lock_in_its
                 database.apply()
             before = database.dump()
             with database.holding():
-                run = database.start(*command, "-d", database.url)
+                command = (*command, "-d", database.url)
+                run = database.start_until(IN_A_TRY, f"{name} is in a try", *command)
                 stack.callback(run.kill)
-                in_a_try = f"{OURS} AND wait_event IN ('relation', 'PgSleep')"
-                database.wait_for_session(in_a_try, f"{name} is in a try", run)
                 os.kill(run.pid, signal.SIGSTOP)
             database.wait_for(HAS_USERS, f"{name} has its lock")
             stopped.append((name, database, run, before))
@@ -163,12 +162,11 @@ def test_a_command_whose_server_is_silent_listens_to_signals(tcp, newest, how):
     ("who", "how"),
     [("all", "SIGINT"), ("make", "SIGTERM"), ("python", "SIGTERM"), ("python", "SIGHUP")],
 )
-def test_a_signal_ends_the_rollback_and_leaves_no_lock(checkout, migrated, who, how):
-    operator = Operator(checkout, migrated)
-    before = migrated.dump()
-    with migrated.holding():
-        run = operator.start_make("rollback-test")
-        migrated.wait_for_session(OURS, "the rollback is at work", run)
+def test_a_signal_ends_the_rollback_and_leaves_no_lock(in_checkout, migrated, who, how):
+    operator = migrated.by_service()
+    with migrated.unchanged(), migrated.holding():
+        make = ("make", "rollback-test")
+        run = operator.start_until(OURS, "the rollback is at work", *make)
         if who == "all":
             os.killpg(run.pid, getattr(signal, how))
         else:
@@ -178,14 +176,13 @@ def test_a_signal_ends_the_rollback_and_leaves_no_lock(checkout, migrated, who, 
         migrated.wait_until_alone(OURS)
     assert done.returncode != 0
     assert "Interrupted. make state-test says where things stand." in done.stderr
-    assert migrated.dump() == before
     assert migrated.state()[0] == 0
 
 
 def test_a_rollback_whose_sessions_were_ended_lets_go_of_yoyos_lock(migrated):
     with migrated.holding():
-        run = migrated.start(*migrated.our_command("operations", "rollback"))
-        migrated.wait_for_session(OURS, "the rollback is at work", run)
+        command = migrated.our_command("operations", "rollback")
+        run = migrated.start_until(OURS, "the rollback is at work", *command)
         migrated.terminate(f"{OURS} OR application_name = 'yoyo'")
         refused(ended(run), "yoyo rollback failed: terminating connection")
     assert migrated.state()[1]["yoyo lock"]["found"] == "free"
@@ -194,9 +191,8 @@ def test_a_rollback_whose_sessions_were_ended_lets_go_of_yoyos_lock(migrated):
 def test_what_ctrl_c_on_a_bare_yoyo_leaves_is_named_with_its_way_out(migrated):
     """It notices when its statement ends; killed before, it leaves its lock behind."""
     with migrated.holding():
-        run = migrated.start(*migrated.yoyo_command("rollback"))
-        in_a_try = f"({OURS}) AND wait_event IN ('relation', 'PgSleep')"
-        migrated.wait_for_session(in_a_try, "the rollback is in a try", run)
+        command = migrated.yoyo_command("rollback")
+        run = migrated.start_until(IN_A_TRY, "the rollback is in a try", *command)
         os.kill(run.pid, signal.SIGINT)
         assert "running now" in migrated.state()[1]["0001_property_v2"]["found"]
         os.kill(run.pid, signal.SIGKILL)
@@ -204,5 +200,4 @@ def test_what_ctrl_c_on_a_bare_yoyo_leaves_is_named_with_its_way_out(migrated):
     ended(run)
     lock = migrated.state()[1]["yoyo lock"]
     assert lock["found"].startswith(f"left behind by process {run.pid} ")
-    command = lock["what_to_do"].splitlines()[1]
-    assert command == f"yoyo break-lock -d '{migrated.url}'"
+    assert lock["what_to_do"].splitlines()[1] == f"yoyo break-lock -d '{migrated.url}'"

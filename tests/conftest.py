@@ -116,16 +116,14 @@ class Database:
             session.execute(statement)
             yield session.info.backend_pid
 
-    def wait_for(
-        self, sql: str, what: str, seconds: float = DEADLINE, process: Process | None = None
-    ) -> list[tuple]:
+    def wait_for(self, sql: str, what: str, process: Process | None = None) -> list[tuple]:
         """Waits until the superuser finds a row, and returns all that it found."""
         with self.connect("postgres") as watcher:
-            return wait_for(lambda: watcher.execute(sql).fetchall(), what, seconds, process)
+            return wait_for(lambda: watcher.execute(sql).fetchall(), what, process)
 
     def wait_for_session(self, where: str, what: str, process: Process | None = None) -> int:
         """The process id of a session of this database, once pg_stat_activity shows it so."""
-        return self.wait_for(SESSIONS.format("pid", where), what, process=process)[0][0]
+        return self.wait_for(SESSIONS.format("pid", where), what, process)[0][0]
 
     def wait_until_alone(self, where: str = "true") -> None:
         """Waits until no other session, or none of those, is left in this database."""
@@ -247,10 +245,7 @@ def behind(pid: int) -> str:
     return f"{pid} = ANY(pg_blocking_pids(pid))"
 
 
-def wait_for(
-    condition: Callable[[], object], what: str, seconds: float = DEADLINE,
-    process: Process | None = None,
-):  # fmt: skip
+def wait_for(condition: Callable[[], object], what: str, process: Process | None = None):
     """Waits until a condition holds, and returns what it gave.
 
     Args:
@@ -258,13 +253,13 @@ def wait_for(
         process: one that has to run until then.
 
     Raises:
-        AssertionError: it did not hold in that time, or the process ended.
+        AssertionError: it did not hold in time, or the process ended.
     """
-    deadline = time.monotonic() + seconds
+    deadline = time.monotonic() + DEADLINE
     while not (result := condition()):
         if process and process.poll() is not None:
             raise AssertionError(f"it ended before this: {what}; {process.communicate()}")
-        assert time.monotonic() < deadline, f"waited {seconds:.0f} s in vain: {what}"
+        assert time.monotonic() < deadline, f"waited {DEADLINE} s in vain: {what}"
         time.sleep(0.02)
     return result
 

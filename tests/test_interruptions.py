@@ -18,21 +18,7 @@ import pytest
 
 from local_postgres.server import VERSIONS, Server
 
-from .conftest import (
-    PROJECT,
-    Database,
-    Done,
-    Process,
-    behind,
-    clone,
-    create,
-    ended,
-    fill,
-    refused,
-    rows,
-    wait_for,
-    well,
-)
+from .conftest import Database, behind, clone, create, ended, fill, refused, rows, wait_for, well
 from .forks import Fork
 from .test_state import MIGRATION, follow_the_way_out
 
@@ -180,7 +166,7 @@ class Held:
         # alone loses a Ctrl-C; our commands wait for the server in Python.
         if command == "restore-kept" or (command, how) == ("keep", "Ctrl-C"):
             run = database.our_command("operations", run[1])
-        self.run = Fork(run, database.env(PGOPTIONS=" ".join(options)), PROJECT)
+        self.run = Fork(run, database.env(PGOPTIONS=" ".join(options)), database.cwd)
 
     def __enter__(self) -> Held:
         return self
@@ -198,7 +184,7 @@ class Held:
         what = f"{self.command} comes to {self.place}"
         return self.database.wait_for_session(where, what, self.run)
 
-    def strike(self) -> Done:
+    def strike(self) -> None:
         """Strikes it, and waits until it and its sessions are gone."""
         pid = self.pid
         if self.how == "SIGKILL":
@@ -221,7 +207,7 @@ class Held:
             assert self.database.terminate(bookkeeping) == 1
         elif self.how == "disk full":
             self.fill_disk(8192)
-        return self.end()
+        self.end()
 
     def fill_disk(self, limit: int) -> None:
         """From now on the session can write no file beyond that many bytes."""
@@ -236,15 +222,14 @@ class Held:
             self.holder.execute("ROLLBACK")
         self.holder.close()
 
-    def end(self) -> Done:
+    def end(self) -> None:
         self.release()
-        done = ended(self.run)
+        self.done = ended(self.run)
         self.database.wait_until_alone("usename = 'bestays'")
-        return done
 
-    def check(self, done: Done) -> None:
+    def check(self) -> None:
         """Nothing is lost or half done, state says what it is, and its way out works."""
-        database, ground = self.database, self.ground
+        database, ground, done = self.database, self.ground, self.done
         assert done.returncode != 0, "the run was not struck"
         if self.how == "disk full":
             assert "File too large" in done.stderr
@@ -294,10 +279,10 @@ def grounds(servers, tmp_path_factory) -> Iterator[dict[int, Ground]]:
 def test_struck(grounds, case):
     for _ in range(3):
         with Held(grounds[case[-1]], *case) as run:
-            done = run.strike()
+            run.strike()
             # Python can lose a KeyboardInterrupt, in a callback of its own; then all is done.
-            if done.returncode or run.how != "Ctrl-C":
-                run.check(done)
+            if run.done.returncode or run.how != "Ctrl-C":
+                run.check()
                 return
     raise AssertionError("three times Ctrl-C was not noticed")
 
@@ -318,7 +303,8 @@ def test_all_struck_at_once(grounds, how):
             ended(runs[0].run)
             wait_for(lambda: is_up(ground.server), "the server is up again")
         for run in runs:
-            run.check(run.end())
+            run.end()
+            run.check()
 
 
 def is_up(server: Server) -> bool:
@@ -364,7 +350,8 @@ def test_the_second_while_the_first_waits(grounds):
         third = database.yoyo("apply")
         assert third.returncode != 0
         assert "LockNotAvailable" in third.stderr
-        well(first.end())
+        first.end()
+        well(first.done)
     assert database.state()[0] == 0
     assert dump(database) == grounds[18].dumps["migrated"]
 
@@ -405,7 +392,7 @@ def empty(servers) -> Iterator[Database]:
         yield database
 
 
-def strike(database: Database, process: Process, how: str) -> None:
+def strike(database: Database, process: Fork, how: str) -> None:
     """It says in a sentence that it failed, unless it was killed, and leaves no session."""
     if how in SIGNALS:
         os.killpg(process.pid, SIGNALS[how])
@@ -442,7 +429,7 @@ def export(full, checkout) -> str:
     return str(folder.rename(checkout / "a large export"))
 
 
-def importing(database: Database, export: str, place: str, holder: int) -> Process:
+def importing(database: Database, export: str, place: str, holder: int) -> Fork:
     """An import that comes to a place where that session holds it up."""
     command = database.our_command("operations", "import-data", "--from", export)
     return database.start_until(behind(holder), f"the import comes to its {place}", *command)

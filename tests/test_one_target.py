@@ -334,18 +334,3 @@ def test_ways_out_can_be_pasted(in_checkout, filled, named):
     for line in back:
         paste(line)
     assert rows(filled) == before
-
-
-@pytest.mark.parametrize("verb", ["sample-data 10", "import-data", "restore-kept", "rollback"])
-def test_a_hint_of_the_database_is_about_that_database(in_checkout, filled, verb):
-    filled.prefer("property_v2.allow_data_loss = on")
-    if verb == "import-data":
-        well(filled.operations("export-data"))
-    well(filled.operations("rollback"))
-    if verb == "rollback":
-        well(filled.operations("migrate"))
-        filled.execute("INSERT INTO amenities (id, category) VALUES ('new', 'area')")
-    done = filled.operations(*verb.split())
-    way_out = "drop-kept" if verb == "rollback" else "migrate"
-    refused(done, f"python -m operations {way_out} -d '{filled.url}'")
-    assert "make" not in done.stderr

@@ -16,19 +16,7 @@ from pathlib import Path
 
 import pytest
 
-from .conftest import (
-    PROJECT,
-    SECRET,
-    Database,
-    behind,
-    clone,
-    ended,
-    fill,
-    refused,
-    rows,
-    wait_for,
-    well,
-)
+from .conftest import SECRET, Database, behind, clone, ended, fill, refused, rows, wait_for, well
 from .conftest import newest as server  # noqa: F401
 
 
@@ -161,7 +149,7 @@ def test_of_two_runs_of_sample_data_the_second_is_refused(operator):
 
 def test_progress_is_in_percent_of_the_rows_known_beforehand(migrated):
     """As the terminal shows it, seen from the session that knows, while rows come."""
-    progress = (PROJECT / "operations" / "progress.sql").read_text()
+    progress = (migrated.cwd / "operations" / "progress.sql").read_text()
     with migrated.connect() as copying, migrated.connect() as seeing:
         seeing.execute("""SET property_v2.row_counts = '{"amenities": 20000}'""")
 

@@ -18,6 +18,7 @@ import threading
 import time
 from collections.abc import Callable, Iterator
 from contextlib import ExitStack, contextmanager, redirect_stdout
+from functools import cache
 from pathlib import Path
 from subprocess import CompletedProcess as Done
 from subprocess import Popen as Process
@@ -246,14 +247,8 @@ def behind(pid: int) -> str:
 
 
 def wait_for(condition: Callable[[], object], what: str, process: Process | None = None):
-    """Waits until a condition holds, and returns what it gave.
-
-    Args:
-        what: what is waited for, as the end of "waited in vain: …".
-        process: one that has to run until then.
-
-    Raises:
-        AssertionError: it did not hold in time, or the process ended.
+    """Waits until a condition holds, and returns what it gave; a process has to run until then.
+    What is waited for is said as the end of "waited in vain: …".
     """
     deadline = time.monotonic() + DEADLINE
     while not (result := condition()):
@@ -326,10 +321,8 @@ def copy_of_the_project(folder: Path, *left_out: str) -> Path:
 def create(server: Server, template: str, name: str | None = None) -> Database:
     """A copy of a database, such as the templates of servers(), owned by bestays."""
     database = Database(server, name or next(names))
-    statement = (
-        f"CREATE DATABASE {database.name} TEMPLATE {template} STRATEGY file_copy OWNER bestays"
-    )
-    Database(server, "postgres").superuser(statement)
+    as_it = f"TEMPLATE {template} STRATEGY file_copy OWNER bestays"
+    Database(server, "postgres").superuser(f"CREATE DATABASE {database.name} {as_it}")
     return database
 
 
@@ -340,8 +333,8 @@ def clone(server: Server, template: str, name: str | None = None) -> Iterator[Da
     try:
         yield database
     finally:
-        statement = f"DROP DATABASE IF EXISTS {database.name} WITH (FORCE)"
-        Database(server, "postgres").superuser(statement)
+        drop = f"DROP DATABASE IF EXISTS {database.name} WITH (FORCE)"
+        Database(server, "postgres").superuser(drop)
 
 
 @pytest.fixture(scope="session")
@@ -388,17 +381,16 @@ def servers(tmp_path_factory) -> Iterator[list[Server]]:
 
 
 LAST = "test_gives_up_after_a_minute_names_who_is_in_the_way_and_leaves_nothing"
-taken = set()
 
 
+@cache
 def is_ours(tests: str) -> bool:
     """Whether this run takes these tests: of those beside each other (make test), the first."""
-    if tests not in taken and "TESTS_TAKEN" in os.environ:
+    if "TESTS_TAKEN" in os.environ:
         try:
             Path(os.environ["TESTS_TAKEN"], tests).touch(exist_ok=False)
         except FileExistsError:
             return False
-        taken.add(tests)
     return True
 
 

@@ -309,8 +309,7 @@ def test_all_struck_at_once(grounds, how):
 
 def is_up(server: Server) -> bool:
     with contextlib.suppress(psycopg.OperationalError):
-        Database(server, "postgres").superuser("SELECT")
-        return True
+        return bool(Database(server, "postgres").superuser("SELECT 1"))
     return False
 
 

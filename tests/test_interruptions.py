@@ -18,7 +18,7 @@ import pytest
 
 from local_postgres.server import VERSIONS, Server
 
-from .conftest import Database, behind, clone, create, ended, fill, refused, rows, wait_for, well
+from .conftest import Database, behind, create, ended, fill, wait_for, well
 from .forks import Fork
 from .test_state import MIGRATION, follow_the_way_out
 
@@ -353,105 +353,3 @@ def test_the_second_while_the_first_waits(grounds):
         well(first.done)
     assert database.state()[0] == 0
     assert dump(database) == grounds[18].dumps["migrated"]
-
-
-# From here on: a dump and an import, in a copy of the project, whose folder backups is its own.
-MANY_ROWS = """
-INSERT INTO properties (title, description, transaction_type, property_type, rent_price, created_by)
-SELECT n, (SELECT string_agg(md5(random()::text), '') FROM generate_series(1, 40) WHERE n > 0),
-    'rent', 'villa', 1, 1 FROM generate_series(1, 15000) AS n;
-"""
-SIGNALS = {"SIGKILL": signal.SIGKILL, "Ctrl-C": signal.SIGINT}
-WAYS = (*SIGNALS, "session terminated")
-ALONE = "SIGTERM to it alone"  # as at the end of a job: what it started must not go on
-# Holds an import up in the middle of its rows. Its foreign keys to users, checked at its end, are
-# held up by a lock on the user.
-HOLD_IMPORT = """
-ALTER TABLE properties
-ADD CONSTRAINT hold CHECK (title <> '500' OR pg_advisory_xact_lock(1)::text = '');
-"""
-IMPORT_HOLDS = {
-    "rows": "SELECT pg_advisory_xact_lock(1)",
-    "foreign keys": "SELECT FROM users FOR UPDATE",
-}
-
-
-@pytest.fixture(scope="module")
-def full(servers) -> Iterator[Database]:
-    with clone(servers[0], "migrated") as database:
-        database.execute(USERS + MANY_ROWS)
-        yield database
-
-
-@pytest.fixture(scope="module")
-def empty(servers) -> Iterator[Database]:
-    with clone(servers[0], "migrated") as database:
-        database.execute(USERS)
-        database.superuser(HOLD_IMPORT)
-        yield database
-
-
-def strike(database: Database, process: Fork, how: str) -> None:
-    """It says in a sentence that it failed, unless it was killed, and leaves no session."""
-    if how in SIGNALS:
-        os.killpg(process.pid, SIGNALS[how])
-    elif how == ALONE:
-        os.kill(process.pid, signal.SIGTERM)
-    else:
-        assert database.terminate("application_name IN ('pg_dump', 'psql')")
-    done = ended(process)
-    if how == "SIGKILL":
-        assert (done.returncode, done.stderr) == (-signal.SIGKILL, "")
-    else:
-        refused(done)
-    database.wait_until_alone("usename = 'bestays'")
-
-
-@pytest.mark.parametrize("how", WAYS)
-@pytest.mark.parametrize("command", ["backup-db", "export-data"])
-def test_dump_struck_half_way(full, in_checkout, command, how):
-    dump = full.start(*full.our_command("operations", command))
-    copying = "SELECT 1 FROM pg_stat_progress_copy WHERE datname = current_database()"
-    full.wait_for(f"{copying} AND tuples_processed > 0", "it copies rows", process=dump)
-    strike(full, dump, how)
-    left = full.backups()
-    assert all(path.suffix == ".partial" for path in left), "half a dump looks like a whole one"
-    assert how == "SIGKILL" or not left, "it did not clean up"
-    assert full.state()[0] == 0
-
-
-@pytest.fixture(scope="module")
-def export(full, checkout) -> str:
-    full.execute("DELETE FROM properties WHERE title::integer > 1000")  # an import is held up
-    well(full.operations("export-data", cwd=checkout))
-    (folder,) = (checkout / "backups").glob("*.data")
-    return str(folder.rename(checkout / "a large export"))
-
-
-def importing(database: Database, export: str, place: str, holder: int) -> Fork:
-    """An import that comes to a place where that session holds it up."""
-    command = database.our_command("operations", "import-data", "--from", export)
-    return database.start_until(behind(holder), f"the import comes to its {place}", *command)
-
-
-@pytest.mark.parametrize("how", [*WAYS, ALONE])
-@pytest.mark.parametrize("place", IMPORT_HOLDS)
-def test_import_struck_half_way_leaves_nothing_of_it(empty, in_checkout, export, place, how):
-    with empty.unchanged(), empty.holding(IMPORT_HOLDS[place], "postgres") as holder:
-        strike(empty, importing(empty, export, place, holder), how)
-    assert empty.state()[0] == 0
-
-
-def test_the_server_ends_an_import_whose_client_was_stopped(empty, in_checkout, export):
-    with empty.unchanged():
-        with empty.holding(IMPORT_HOLDS["foreign keys"], "postgres") as holder:
-            run = importing(empty, export, "foreign keys", holder)
-            os.killpg(run.pid, signal.SIGSTOP)
-        empty.wait_until_alone("application_name = 'psql'")
-        os.killpg(run.pid, signal.SIGCONT)
-        refused(ended(run), "Import failed: ")
-
-
-def test_after_all_that_the_import_brings_every_row(full, empty, in_checkout, export):
-    well(empty.operations("import-data", "--from", export))
-    assert rows(empty) == rows(full)

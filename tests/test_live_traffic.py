@@ -131,7 +131,6 @@ def run(server: Server, command: str, blocker: str) -> None:
         for other in others:
             other.three_more()
         assert database.tables() == (set(TABLES) if command == "apply" else set())
-    assert not [other.errors for other in others if other.errors]
     assert waited_for <= migration, "others wait for somebody else"
     if waits:
         assert len(tries) >= TRIES

@@ -6,11 +6,14 @@ On servers of PostgreSQL 17 and later a trigger notes who logs in, and with whic
 from __future__ import annotations
 
 import re
+import select
 import socket
 import threading
 from collections.abc import Iterator
-from contextlib import ExitStack, closing, contextmanager
+from contextlib import ExitStack, contextmanager, suppress
+from itertools import chain, repeat
 from pathlib import Path
+from socketserver import BaseRequestHandler, ThreadingUnixStreamServer
 from tempfile import TemporaryDirectory
 
 import pytest
@@ -143,37 +146,29 @@ def test_of_two_hosts_all_sessions_take_the_one_that_was_reached(in_checkout, se
 
 
 @contextmanager
-def balancer(folder: Path, *databases: Database, first: int = 1) -> Iterator[str]:
-    """A folder whose socket leads to the first database, after so many sessions to the second."""
-    listening = socket.socket(socket.AF_UNIX)
-    listening.bind(str(folder / ".s.PGSQL.5432"))
-    listening.listen()
+def balancer(one: Database, other: Database, first: int) -> Iterator[str]:
+    """A host that leads so many sessions to the first database, and all others to the second."""
+    hosts = chain(repeat(one.host, first), repeat(other.host))
 
-    def pump(source: socket.socket, to: socket.socket) -> None:
-        try:
-            while data := source.recv(65536):
-                to.sendall(data)
-            to.shutdown(socket.SHUT_WR)
-        except OSError:
-            pass  # the other side has gone
+    class Lead(BaseRequestHandler):
+        def handle(self) -> None:
+            with socket.socket(socket.AF_UNIX) as upstream, suppress(OSError):  # a side has gone
+                upstream.connect(f"{next(hosts)}/.s.PGSQL.5432")
+                there = {self.request: upstream, upstream: self.request}
+                while True:
+                    for ready in select.select([*there], [], [])[0]:
+                        if not (data := ready.recv(65536)):
+                            return
+                        there[ready].sendall(data)
 
-    def serve() -> None:
-        number = 0
-        while True:
-            try:
-                client, _ = listening.accept()
-            except OSError:
-                return
-            upstream = socket.socket(socket.AF_UNIX)
-            upstream.connect(f"{databases[number >= first].host}/.s.PGSQL.5432")
-            number += 1
-            for pair in ((client, upstream), (upstream, client)):
-                threading.Thread(target=pump, args=pair, daemon=True).start()
-
-    threading.Thread(target=serve, daemon=True).start()
-    with closing(listening):
-        yield str(folder)
-        listening.shutdown(socket.SHUT_RDWR)
+    with (
+        TemporaryDirectory() as folder,  # short, for a socket
+        ThreadingUnixStreamServer(f"{folder}/.s.PGSQL.5432", Lead) as server,
+    ):
+        server.daemon_threads = True
+        threading.Thread(target=server.serve_forever, daemon=True).start()
+        yield folder
+        server.shutdown()
 
 
 @pytest.mark.parametrize(
@@ -206,9 +201,8 @@ def test_what_would_reach_another_server_is_not_run(
                 database.roll_back()
                 database.apply()
             database.prefer("property_v2.allow_data_loss = on")
-        folder = stack.enter_context(TemporaryDirectory())  # short, for a socket
         before = one.dump()
-        with other.unchanged(), balancer(Path(folder), one, other, first=first) as host:
+        with other.unchanged(), balancer(one, other, first) as host:
             balanced = Database(one.server, one.name)
             balanced.url = f"postgresql://bestays@/{one.name}?host={host}"
             done = balanced.operations(*options)

@@ -152,10 +152,10 @@ class Held:
     def __init__(self, ground: Ground, command: str, place: str | int, how: str, _=18) -> None:
         self.ground, self.command, self.place, self.how = ground, command, place, how
         self.database = database = ground.database(command)
-        self.holder = database.connect("postgres")
-        self.holder.execute("BEGIN")
         hold = HOLDS.get(place, "SELECT pg_advisory_xact_lock(1)")
-        self.holder.execute(hold.format("properties" if command == "keep" else "users"))
+        hold = hold.format("properties" if command == "keep" else "users")
+        self.stack = ExitStack()
+        self.holder = self.stack.enter_context(database.holding(hold, "postgres"))
         options = [
             database.environment.get("PGOPTIONS", ""),
             "-c strike.commit=on" if place == COMMIT else "",
@@ -178,7 +178,7 @@ class Held:
     @cached_property
     def pid(self) -> int:
         """The process id of its session, as soon as that is held up."""
-        where = behind(self.holder.info.backend_pid)
+        where = behind(self.holder)
         if self.place == COMMIT:
             where = "wait_event = 'SyncRep'"
         what = f"{self.command} comes to {self.place}"
@@ -218,9 +218,7 @@ class Held:
 
     def release(self) -> None:
         with contextlib.suppress(psycopg.OperationalError):  # the server may be gone
-            # Its session may outlive close(), and must not look like one of yoyo until then.
-            self.holder.execute("ROLLBACK")
-        self.holder.close()
+            self.stack.close()
 
     def end(self) -> None:
         self.release()

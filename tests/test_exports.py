@@ -26,13 +26,13 @@ AUTHORS = "SELECT title, created_by, updated_by, updated_at FROM properties ORDE
 
 
 @pytest.fixture(scope="module")
-def source(checkout, servers) -> Iterator[tuple[Database, str]]:
-    """A database with hostile rows, and an export of it, kept beside backups/."""
+def export(checkout, servers) -> Iterator[str]:
+    """An export of hostile rows, kept beside backups/."""
     shutil.rmtree(checkout / "backups", ignore_errors=True)
     with clone(servers[0], "filled") as database:
         well(database.operations("export-data", cwd=checkout), "500 properties")
-        (path,) = (checkout / "backups").glob("*.data")
-        yield database, str(path.rename(checkout / "an export"))
+    (path,) = (checkout / "backups").glob("*.data")
+    yield str(path.rename(checkout / "an export"))
     shutil.rmtree(checkout / "an export")
 
 
@@ -148,30 +148,30 @@ def test_a_manifest_at_fault_is_one_sentence(operator, in_checkout):
     )
 
 
-def test_without_rows_or_tables_there_is_nothing_to_export_and_no_place_to_import(operator, source):
+def test_without_rows_or_tables_there_is_nothing_to_export_and_no_place_to_import(operator, export):
     well(operator.operations("export-data"), "Nothing to export: the tables are empty.")
     well(operator.operations("rollback"))
     well(operator.operations("export-data"), "Nothing to export: the tables are not there.")
     assert not operator.backups()
     said = "the tables are not there. Apply the migration first: make migrate-test"
-    refused(import_of(operator, source[1]), said)
+    refused(import_of(operator, export), said)
 
 
-def test_while_an_import_waits_others_read_and_a_row_that_comes_is_seen(operator, source):
+def test_while_an_import_waits_others_read_and_a_row_that_comes_is_seen(operator, export):
     """Under repeatable read, too; it fills only empty tables."""
     operator.prefer("default_transaction_isolation = 'repeatable read'")
     pauses = "application_name = 'psql' AND wait_event = 'PgSleep'"
     with operator.connect() as writer, Traffic(operator, "SELECT FROM amenities") as reads:
         with writer.transaction():
             writer.execute("INSERT INTO amenities (id, category) VALUES ('late', 'area')")
-            run = operator.start_until(pauses, "it pauses", *import_command(operator, source[1]))
+            run = operator.start_until(pauses, "it pauses", *import_command(operator, export))
             reads.three_more()
         refused(ended(run), "amenities is not empty. Nothing was imported")
     assert {table: n for table, (n, _) in rows(operator).items() if n} == {"amenities": 1}
 
 
-def test_an_incomplete_export_imports_nothing(operator, source, tmp_path):
-    path = shutil.copytree(source[1], tmp_path / "cut")
+def test_an_incomplete_export_imports_nothing(operator, export, tmp_path):
+    path = shutil.copytree(export, tmp_path / "cut")
     manifest = json.loads((path / "export.json").read_text())
     manifest["row_counts"]["properties"] = 501
     (path / "export.json").write_text(json.dumps(manifest))
@@ -183,11 +183,10 @@ def test_an_incomplete_export_imports_nothing(operator, source, tmp_path):
         refused(import_of(operator, path), "Import failed, nothing was imported")
 
 
-def test_rows_whose_user_is_gone_come_back_without_author(operator, source):
-    there, export = source
+def test_rows_whose_user_is_gone_come_back_without_author(operator, filled, export):
     without = [
         (title, created if created != 2 else None, updated if updated != 2 else None, at)
-        for title, created, updated, at in there.execute(AUTHORS)
+        for title, created, updated, at in filled.execute(AUTHORS)
     ]
     operator.execute("DELETE FROM users WHERE id = 2")
     well(import_of(operator, export), "250 properties came without an author")
@@ -217,8 +216,7 @@ BELONGINGS = (
 )
 
 
-def test_what_is_set_on_the_tables_stays_and_no_trigger_changes_a_row(operator, source):
-    there, export = source
+def test_what_is_set_on_the_tables_stays_and_no_trigger_changes_a_row(operator, filled, export):
     with operator.connect("postgres") as superuser:
         for statement in BELONGINGS:
             superuser.execute(statement.format(name=f"fast_{operator.name}"))
@@ -226,14 +224,13 @@ def test_what_is_set_on_the_tables_stays_and_no_trigger_changes_a_row(operator, 
         before = operator.dump("--schema-only")
         well(import_of(operator, export))
         assert operator.dump("--schema-only") == before
-        assert rows(operator) == rows(there)
+        assert rows(operator) == rows(filled)
     finally:
         operator.superuser("ALTER INDEX idx_properties_tags SET TABLESPACE pg_default")
         operator.superuser(f"DROP TABLESPACE fast_{operator.name}")
 
 
-def test_an_import_without_select_on_users_says_the_grant_and_needs_no_temp(operator, source):
-    there, export = source
+def test_an_import_without_select_on_users_says_a_grant_and_needs_no_temp(operator, filled, export):
     operator.superuser("ALTER TABLE users OWNER TO postgres")
     operator.superuser(f"ALTER DATABASE {operator.name} OWNER TO postgres")
     operator.superuser(f"REVOKE TEMP ON DATABASE {operator.name} FROM PUBLIC")
@@ -243,27 +240,27 @@ def test_an_import_without_select_on_users_says_the_grant_and_needs_no_temp(oper
     refused(done, "an import looks for users, whom bestays may not see. GRANT ")
     operator.superuser(re.search("GRANT .*;", done.stderr)[0])
     well(import_of(operator, export))
-    assert rows(operator) == rows(there)
+    assert rows(operator) == rows(filled)
 
 
-def test_forced_row_security_is_refused_out_and_in(operator, source):
+def test_forced_row_security_is_refused_out_and_in(operator, export):
     operator.execute("ALTER TABLE amenities ENABLE ROW LEVEL SECURITY, FORCE ROW LEVEL SECURITY")
     operator.superuser("INSERT INTO amenities (id, category) VALUES ('x', 'area')")
     with operator.unchanged():
         done = operator.operations("export-data")
         refused(done, "Not exported", "may not read all rows of amenities")
-        done = import_of(operator, source[1])
+        done = import_of(operator, export)
         refused(done, "Import failed: query would be affected by row-level security", "amenities")
     assert not operator.backups()
 
 
-def test_who_gives_up_says_who_holds_the_tables(operator, in_checkout, source):
+def test_who_gives_up_says_who_holds_the_tables(operator, in_checkout, export):
     """An import; the way back and the end of kept tables take the same tries."""
     with (  # two tries instead of a minute of them
         changed(in_checkout / "operations" / "tries.sql", "1..80 LOOP", "1..2 LOOP"),
         operator.holding("SELECT FROM amenities") as pid,
     ):
-        done = import_of(operator, source[1])
+        done = import_of(operator, export)
     refused(done, f"no lock on the tables within a minute; in the way: pid {pid} (bestays, ")
 
 
@@ -307,8 +304,8 @@ def test_a_percent_sign_in_yoyo_ini_is_one_sentence(migrated, tmp_path):
         ("import-data", "psql", "SELECT FROM users FOR UPDATE"),
     ],
 )
-def test_a_lost_connection_says_what_postgresql_said(operator, source, verb, program, hold):
-    options = ("--from", source[1]) if verb == "import-data" else ()
+def test_a_lost_connection_says_what_postgresql_said(operator, export, verb, program, hold):
+    options = ("--from", export) if verb == "import-data" else ()
     command = operator.our_command("operations", verb, *options)
     with operator.unchanged(), operator.holding(hold, "postgres") as pid:
         run = operator.start_until(behind(pid), f"{program} waits", *command)
@@ -375,16 +372,15 @@ def test_a_dump_struck_half_way(many, in_checkout, command, how):
 
 @pytest.mark.parametrize("how", [*WAYS, ALONE])
 @pytest.mark.parametrize("place", IMPORT_HOLDS)
-def test_an_import_struck_half_way_leaves_nothing_of_it(operator, source, place, how):
+def test_an_import_struck_half_way_leaves_nothing_of_it(operator, export, place, how):
     operator.superuser(HOLD_IMPORT)
-    command = import_command(operator, source[1])
+    command = import_command(operator, export)
     with operator.unchanged(), operator.holding(IMPORT_HOLDS[place], "postgres") as holder:
         run = operator.start_until(behind(holder), f"it comes to its {place}", *command)
         strike(operator, run, how)
 
 
-def test_the_server_ends_an_import_whose_client_was_stopped(operator, source):
-    there, export = source
+def test_the_server_ends_an_import_whose_client_was_stopped(operator, filled, export):
     command = import_command(operator, export)
     with operator.unchanged():
         with operator.holding(IMPORT_HOLDS["foreign keys"], "postgres") as holder:
@@ -394,4 +390,4 @@ def test_the_server_ends_an_import_whose_client_was_stopped(operator, source):
         os.killpg(run.pid, signal.SIGCONT)
         refused(ended(run), "Import failed: ")
     well(import_of(operator, export))
-    assert rows(operator) == rows(there)
+    assert rows(operator) == rows(filled)

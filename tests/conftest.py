@@ -18,6 +18,7 @@ import threading
 import time
 from collections.abc import Callable, Iterator
 from contextlib import ExitStack, contextmanager, redirect_stdout
+from functools import cache
 from pathlib import Path
 from subprocess import CompletedProcess as Done
 from subprocess import Popen as Process
@@ -72,13 +73,14 @@ class Database:
         self.url = f"postgresql://{user}@/{name}?host={self.host}"
         self.environment: dict[str, str] = {}
 
-    def by_service(self, name: str = "bestays_test") -> Database:
-        """From now on commands know it as that service, which has the SECRET as password."""
-        file = self.cwd / f"{self.name}.services"
+    def by_service(self, name: str = "bestays_test", more: str = "") -> Database:
+        """It as commands know it by that service, which has the SECRET as password."""
+        known = Database(self.server, self.name, self.user)
+        file = self.cwd / f"{name}.services"
         place = f"host={self.host}\nuser={self.user}\ndbname={self.name}\n"
-        file.write_text(f"[{name}]\n{place}password={SECRET}\n")
-        self.url, self.environment = f"postgresql://?service={name}", {"PGSERVICEFILE": str(file)}
-        return self
+        file.write_text(f"[{name}]\n{place}password={SECRET}\n{more}")
+        known.url, known.environment = f"postgresql://?service={name}", {"PGSERVICEFILE": str(file)}
+        return known
 
     # By sessions
 
@@ -99,6 +101,10 @@ class Database:
     def superuser(self, sql: str) -> list[tuple]:
         return self.execute(sql, user="postgres")
 
+    def prefer(self, setting: str) -> None:
+        """Sessions begin with that setting from now on."""
+        self.superuser(f"ALTER DATABASE {self.name} SET {setting}")
+
     @contextmanager
     def holding(
         self, statement: str = LOCK_USERS, user: str | None = None, name: str = "nightly report"
@@ -111,16 +117,14 @@ class Database:
             session.execute(statement)
             yield session.info.backend_pid
 
-    def wait_for(
-        self, sql: str, what: str, seconds: float = DEADLINE, process: Process | None = None
-    ) -> list[tuple]:
+    def wait_for(self, sql: str, what: str, process: Process | None = None) -> list[tuple]:
         """Waits until the superuser finds a row, and returns all that it found."""
         with self.connect("postgres") as watcher:
-            return wait_for(lambda: watcher.execute(sql).fetchall(), what, seconds, process)
+            return wait_for(lambda: watcher.execute(sql).fetchall(), what, process)
 
     def wait_for_session(self, where: str, what: str, process: Process | None = None) -> int:
         """The process id of a session of this database, once pg_stat_activity shows it so."""
-        return self.wait_for(SESSIONS.format("pid", where), what, process=process)[0][0]
+        return self.wait_for(SESSIONS.format("pid", where), what, process)[0][0]
 
     def wait_until_alone(self, where: str = "true") -> None:
         """Waits until no other session, or none of those, is left in this database."""
@@ -155,6 +159,12 @@ class Database:
             stdout=subprocess.PIPE, stderr=subprocess.PIPE, start_new_session=True,
         )  # fmt: skip
 
+    def start_until(self, where: str, what: str, *command: str) -> Process | Fork:
+        """Starts it, and waits until pg_stat_activity shows a session of this database so."""
+        process = self.start(*command)
+        self.wait_for_session(where, what, process)
+        return process
+
     def yoyo_command(self, *arguments: str) -> tuple[str, ...]:
         return ("yoyo", *arguments, "--batch", "-d", self.url)
 
@@ -175,6 +185,9 @@ class Database:
 
     def operations(self, *arguments: str, **more) -> Done:
         return self.run(*self.our_command("operations", *arguments), **more)
+
+    def make(self, *arguments: str) -> Done:
+        return self.run("make", *arguments)
 
     def look(self, command: str, *options: str) -> tuple[int, list[dict]]:
         """Exit code and findings of `python -m validation …`, in this process: it is quick."""
@@ -210,6 +223,13 @@ class Database:
         assert done.returncode == 0, done.stderr
         return re.sub(r"(?m)^\\(un)?restrict .*\n", "", done.stdout)
 
+    @contextmanager
+    def unchanged(self) -> Iterator[None]:
+        """Whatever the block does: what pg_dump writes is the same afterwards."""
+        before = self.dump()
+        yield
+        assert self.dump() == before
+
     def backups(self, pattern: str = "*") -> list[Path]:
         """The dumps and exports in backups/, by their names."""
         return sorted((self.cwd / "backups").glob(pattern))
@@ -226,24 +246,15 @@ def behind(pid: int) -> str:
     return f"{pid} = ANY(pg_blocking_pids(pid))"
 
 
-def wait_for(
-    condition: Callable[[], object], what: str, seconds: float = DEADLINE,
-    process: Process | None = None,
-):  # fmt: skip
-    """Waits until a condition holds, and returns what it gave.
-
-    Args:
-        what: what is waited for, as the end of "waited in vain: …".
-        process: one that has to run until then.
-
-    Raises:
-        AssertionError: it did not hold in that time, or the process ended.
+def wait_for(condition: Callable[[], object], what: str, process: Process | None = None):
+    """Waits until a condition holds, and returns what it gave; a process has to run until then.
+    What is waited for is said as the end of "waited in vain: …".
     """
-    deadline = time.monotonic() + seconds
+    deadline = time.monotonic() + DEADLINE
     while not (result := condition()):
         if process and process.poll() is not None:
             raise AssertionError(f"it ended before this: {what}; {process.communicate()}")
-        assert time.monotonic() < deadline, f"waited {seconds:.0f} s in vain: {what}"
+        assert time.monotonic() < deadline, f"waited {DEADLINE} s in vain: {what}"
         time.sleep(0.02)
     return result
 
@@ -310,10 +321,8 @@ def copy_of_the_project(folder: Path, *left_out: str) -> Path:
 def create(server: Server, template: str, name: str | None = None) -> Database:
     """A copy of a database, such as the templates of servers(), owned by bestays."""
     database = Database(server, name or next(names))
-    statement = (
-        f"CREATE DATABASE {database.name} TEMPLATE {template} STRATEGY file_copy OWNER bestays"
-    )
-    Database(server, "postgres").superuser(statement)
+    as_it = f"TEMPLATE {template} STRATEGY file_copy OWNER bestays"
+    Database(server, "postgres").superuser(f"CREATE DATABASE {database.name} {as_it}")
     return database
 
 
@@ -324,8 +333,8 @@ def clone(server: Server, template: str, name: str | None = None) -> Iterator[Da
     try:
         yield database
     finally:
-        statement = f"DROP DATABASE IF EXISTS {database.name} WITH (FORCE)"
-        Database(server, "postgres").superuser(statement)
+        drop = f"DROP DATABASE IF EXISTS {database.name} WITH (FORCE)"
+        Database(server, "postgres").superuser(drop)
 
 
 @pytest.fixture(scope="session")
@@ -372,17 +381,16 @@ def servers(tmp_path_factory) -> Iterator[list[Server]]:
 
 
 LAST = "test_gives_up_after_a_minute_names_who_is_in_the_way_and_leaves_nothing"
-taken = set()
 
 
+@cache
 def is_ours(tests: str) -> bool:
     """Whether this run takes these tests: of those beside each other (make test), the first."""
-    if tests not in taken and "TESTS_TAKEN" in os.environ:
+    if "TESTS_TAKEN" in os.environ:
         try:
             Path(os.environ["TESTS_TAKEN"], tests).touch(exist_ok=False)
         except FileExistsError:
             return False
-        taken.add(tests)
     return True
 
 

@@ -4,12 +4,10 @@ from __future__ import annotations
 
 import os
 import re
-import select
 import signal
 import socket
-import threading
 from collections.abc import Iterator
-from contextlib import ExitStack, closing, contextmanager, suppress
+from contextlib import ExitStack, closing
 
 import psycopg
 import psycopg2
@@ -19,9 +17,8 @@ from common.database import Unusable, connect
 from local_postgres.server import Server
 from operations.target import Target
 
-from .conftest import MIGRATIONS, PROJECT, Database, clone, ended, refused, wait_for
+from .conftest import MIGRATIONS, PROJECT, behind, clone, ended, refused
 from .conftest import newest as server  # noqa: F401
-from .test_operations import Operator
 
 # What is stopped, and on which template
 SILENT = {
@@ -32,6 +29,7 @@ SILENT = {
     "drop-kept": ("filled", ("python", "-m", "operations", "drop-kept", "--yes")),
 }
 OURS = "application_name ~ '^0001|_kept.sql$'"
+IN_A_TRY = f"({OURS}) AND wait_event IN ('relation', 'PgSleep')"
 HAS_USERS = """
 SELECT 1 FROM pg_locks JOIN pg_stat_activity AS a USING (pid)
 WHERE relation = 'users'::regclass AND mode ~ 'Exclusive' AND a.state LIKE 'idle in%'
@@ -48,28 +46,26 @@ def test_the_server_ends_a_session_whose_client_was_stopped_with_the_lock_in_its
             if "kept" in name:
                 database.roll_back()
                 database.apply()
-            before = database.dump()
+            stack.enter_context(database.unchanged())
             with database.holding():
-                run = database.start(*command, "-d", database.url)
+                command = (*command, "-d", database.url)
+                run = database.start_until(IN_A_TRY, f"{name} is in a try", *command)
                 stack.callback(run.kill)
-                in_a_try = f"{OURS} AND wait_event IN ('relation', 'PgSleep')"
-                database.wait_for_session(in_a_try, f"{name} is in a try", run)
                 os.kill(run.pid, signal.SIGSTOP)
             database.wait_for(HAS_USERS, f"{name} has its lock")
-            stopped.append((name, database, run, before))
-        for name, database, run, before in stopped:
+            stopped.append((database, run))
+        for database, run in stopped:
             with database.connect(options="-c statement_timeout=60s") as another:
                 another.execute("UPDATE users SET full_name = full_name")
             os.kill(run.pid, signal.SIGCONT)
             done = ended(run)
             assert done.returncode != 0, done.stdout
             assert re.search("idle-in-transaction timeout|server closed", done.stderr)
-            assert database.dump() == before, name
 
 
 @pytest.fixture(scope="module")
-def tcp(tmp_path_factory) -> Iterator[Database]:
-    """A server that listens on the loopback address, too."""
+def tcp(tmp_path_factory) -> Iterator[int]:
+    """The port of a server that listens on the loopback address, too."""
     server = Server(18, tmp_path_factory.mktemp("data") / "data")
     with socket.socket() as free:
         free.bind(("127.0.0.1", 0))
@@ -79,17 +75,17 @@ def tcp(tmp_path_factory) -> Iterator[Database]:
     server.stop("immediate")
 
 
-FILES = [*MIGRATIONS.glob("*.sql"), PROJECT / "operations" / "transaction.sql"]
 TOLD = "SELECT string_agg(setting, ' ' ORDER BY name) FROM pg_settings WHERE name ~ '^tcp_'"
 WITHIN_SECONDS = "3 5 2 11000"  # count, idle, interval and time-out
 
 
-@pytest.mark.parametrize("file", FILES, ids=lambda file: file.name)
-def test_the_server_is_told_to_notice_a_lost_line(tcp, file):
-    with psycopg.connect(f"host=127.0.0.1 port={tcp} user=postgres dbname=postgres") as session:
-        for statement in re.findall(r"(?m)^SET LOCAL tcp_.*;", file.read_text()):
-            session.execute(statement)
-        assert session.execute(TOLD).fetchone()[0] == WITHIN_SECONDS
+def test_the_server_is_told_to_notice_a_lost_line(tcp):
+    for file in [*MIGRATIONS.glob("*.sql"), PROJECT / "operations" / "transaction.sql"]:
+        at = f"host=127.0.0.1 port={tcp} user=postgres dbname=postgres"
+        with psycopg.connect(at) as session:
+            for statement in re.findall(r"(?m)^SET LOCAL tcp_.*;", file.read_text()):
+                session.execute(statement)
+            assert session.execute(TOLD).fetchone()[0] == WITHIN_SECONDS, file
 
 
 def test_our_connections_notice_a_lost_line_on_both_sides(tcp, monkeypatch):
@@ -114,48 +110,24 @@ def test_a_server_that_is_silent_is_given_up(tcp):
             cursor.execute("SELECT pg_sleep(60)")
 
 
-@contextmanager
-def line(port: int) -> Iterator[tuple[int, threading.Event]]:
-    """A port that leads to another, and an event that cuts it off without a word."""
-    cut = threading.Event()
-    with socket.create_server(("127.0.0.1", 0)) as listener, ExitStack() as stack:
-
-        def forward() -> None:
-            with suppress(OSError):
-                here, _ = listener.accept()
-                there = socket.create_connection(("127.0.0.1", port))
-                stack.callback(here.close)
-                stack.callback(there.close)
-                while not cut.is_set():
-                    for ready in select.select([here, there], [], [], 0.05)[0]:
-                        (there if ready is here else here).sendall(ready.recv(65536))
-
-        thread = threading.Thread(target=forward, daemon=True)
-        thread.start()
-        yield listener.getsockname()[1], cut
-        cut.set()
-        thread.join(10)
-
-
 @pytest.mark.parametrize("how", ["SIGINT", "SIGTERM", "SIGHUP"])
-def test_a_command_whose_server_is_silent_listens_to_signals(tcp, newest, how):
-    database = Database(newest, "postgres")
-    at = f"host=127.0.0.1 port={tcp} user=postgres dbname=postgres"
-    with line(tcp) as (port, cut), psycopg.connect(at) as holder, psycopg.connect(at) as watcher:
-        holder.execute("CREATE TABLE _yoyo_migration (migration_id text)")
-        holder.commit()
-        holder.execute("LOCK TABLE _yoyo_migration")
-        url = f"postgresql://postgres@127.0.0.1:{port}/postgres?sslmode=disable&gssencmode=disable"
-        run = database.start("python", "-m", "validation", "state", "-d", url)
-        watcher.autocommit = True
-        waits = "SELECT 1 FROM pg_stat_activity WHERE wait_event_type = 'Lock'"
-        wait_for(lambda: watcher.execute(waits).fetchone(), "the command to wait for an answer")
-        cut.set()
-        os.kill(run.pid, getattr(signal, how))
-        _, message = run.communicate(timeout=30)  # our own limit is three times that
-        holder.execute("DROP TABLE _yoyo_migration")
-    assert run.returncode == 2
-    assert message == "Interrupted. Nothing was changed.\n"
+def test_a_command_whose_server_is_silent_listens_to_signals(migrated, how):
+    """It accepts another connection, as the kernel does that, and says nothing there, too."""
+    with migrated.holding("LOCK TABLE _yoyo_migration") as holder:
+        state = migrated.our_command("validation", "state")
+        run = migrated.start_until(behind(holder), "it waits for an answer", *state)
+        session = migrated.wait_for_session(behind(holder), "it still waits", run)
+        postmaster = (migrated.server.cluster / "postmaster.pid").read_text().split()[0]
+        silent = (session, int(postmaster))
+        try:
+            for pid in silent:
+                os.kill(pid, signal.SIGSTOP)
+            os.kill(run.pid, getattr(signal, how))
+            _, message = run.communicate(timeout=30)  # our own limit is three times that
+        finally:
+            for pid in silent:
+                os.kill(pid, signal.SIGCONT)
+    assert (run.returncode, message) == (2, "Interrupted. Nothing was changed.\n")
 
 
 # The end of a terminal reaches all that runs in it, as Ctrl-C does; the end of a job make alone.
@@ -163,12 +135,11 @@ def test_a_command_whose_server_is_silent_listens_to_signals(tcp, newest, how):
     ("who", "how"),
     [("all", "SIGINT"), ("make", "SIGTERM"), ("python", "SIGTERM"), ("python", "SIGHUP")],
 )
-def test_a_signal_ends_the_rollback_and_leaves_no_lock(checkout, migrated, who, how):
-    operator = Operator(checkout, migrated)
-    before = migrated.dump()
-    with migrated.holding():
-        run = operator.start_make("rollback-test")
-        migrated.wait_for_session(OURS, "the rollback is at work", run)
+def test_a_signal_ends_the_rollback_and_leaves_no_lock(in_checkout, migrated, who, how):
+    operator = migrated.by_service()
+    with migrated.unchanged(), migrated.holding():
+        make = ("make", "rollback-test")
+        run = operator.start_until(OURS, "the rollback is at work", *make)
         if who == "all":
             os.killpg(run.pid, getattr(signal, how))
         else:
@@ -178,31 +149,13 @@ def test_a_signal_ends_the_rollback_and_leaves_no_lock(checkout, migrated, who, 
         migrated.wait_until_alone(OURS)
     assert done.returncode != 0
     assert "Interrupted. make state-test says where things stand." in done.stderr
-    assert migrated.dump() == before
     assert migrated.state()[0] == 0
 
 
 def test_a_rollback_whose_sessions_were_ended_lets_go_of_yoyos_lock(migrated):
     with migrated.holding():
-        run = migrated.start(*migrated.our_command("operations", "rollback"))
-        migrated.wait_for_session(OURS, "the rollback is at work", run)
+        command = migrated.our_command("operations", "rollback")
+        run = migrated.start_until(OURS, "the rollback is at work", *command)
         migrated.terminate(f"{OURS} OR application_name = 'yoyo'")
         refused(ended(run), "yoyo rollback failed: terminating connection")
     assert migrated.state()[1]["yoyo lock"]["found"] == "free"
-
-
-def test_what_ctrl_c_on_a_bare_yoyo_leaves_is_named_with_its_way_out(migrated):
-    """It notices when its statement ends; killed before, it leaves its lock behind."""
-    with migrated.holding():
-        run = migrated.start(*migrated.yoyo_command("rollback"))
-        in_a_try = f"({OURS}) AND wait_event IN ('relation', 'PgSleep')"
-        migrated.wait_for_session(in_a_try, "the rollback is in a try", run)
-        os.kill(run.pid, signal.SIGINT)
-        assert "running now" in migrated.state()[1]["0001_property_v2"]["found"]
-        os.kill(run.pid, signal.SIGKILL)
-        migrated.wait_until_alone(OURS)
-    ended(run)
-    lock = migrated.state()[1]["yoyo lock"]
-    assert lock["found"].startswith(f"left behind by process {run.pid} ")
-    command = lock["what_to_do"].splitlines()[1]
-    assert command == f"yoyo break-lock -d '{migrated.url}'"

@@ -6,35 +6,19 @@ import contextlib
 import itertools
 import os
 import re
-import shutil
 import signal
 import sys
 from collections import defaultdict
 from collections.abc import Iterator
-from contextlib import ExitStack, contextmanager
+from contextlib import ExitStack
 from functools import cached_property
-from pathlib import Path
 
 import psycopg
 import pytest
 
 from local_postgres.server import VERSIONS, Server
 
-from .conftest import (
-    PROJECT,
-    Database,
-    Done,
-    Process,
-    behind,
-    clone,
-    create,
-    ended,
-    fill,
-    refused,
-    rows,
-    wait_for,
-    well,
-)
+from .conftest import Database, behind, create, ended, fill, wait_for, well
 from .forks import Fork
 from .test_state import MIGRATION, follow_the_way_out
 
@@ -163,15 +147,15 @@ def dump(database: Database) -> str:
 
 
 class Held:
-    """A run that is held up: after a command, or at one of HOLDS."""
+    """A run that is held up: after a command, or at one of HOLDS; it ends with the block."""
 
     def __init__(self, ground: Ground, command: str, place: str | int, how: str, _=18) -> None:
         self.ground, self.command, self.place, self.how = ground, command, place, how
         self.database = database = ground.database(command)
-        self.holder = database.connect("postgres")
-        self.holder.execute("BEGIN")
         hold = HOLDS.get(place, "SELECT pg_advisory_xact_lock(1)")
-        self.holder.execute(hold.format("properties" if command == "keep" else "users"))
+        hold = hold.format("properties" if command == "keep" else "users")
+        self.stack = ExitStack()
+        self.holder = self.stack.enter_context(database.holding(hold, "postgres"))
         options = [
             database.environment.get("PGOPTIONS", ""),
             "-c strike.commit=on" if place == COMMIT else "",
@@ -182,18 +166,25 @@ class Held:
         # alone loses a Ctrl-C; our commands wait for the server in Python.
         if command == "restore-kept" or (command, how) == ("keep", "Ctrl-C"):
             run = database.our_command("operations", run[1])
-        self.run = Fork(run, database.env(PGOPTIONS=" ".join(options)), PROJECT)
+        self.run = Fork(run, database.env(PGOPTIONS=" ".join(options)), database.cwd)
+
+    def __enter__(self) -> Held:
+        return self
+
+    def __exit__(self, *_) -> None:
+        self.release()
+        self.run.kill()
 
     @cached_property
     def pid(self) -> int:
         """The process id of its session, as soon as that is held up."""
-        where = behind(self.holder.info.backend_pid)
+        where = behind(self.holder)
         if self.place == COMMIT:
             where = "wait_event = 'SyncRep'"
         what = f"{self.command} comes to {self.place}"
         return self.database.wait_for_session(where, what, self.run)
 
-    def strike(self) -> Done:
+    def strike(self) -> None:
         """Strikes it, and waits until it and its sessions are gone."""
         pid = self.pid
         if self.how == "SIGKILL":
@@ -216,7 +207,7 @@ class Held:
             assert self.database.terminate(bookkeeping) == 1
         elif self.how == "disk full":
             self.fill_disk(8192)
-        return self.end()
+        self.end()
 
     def fill_disk(self, limit: int) -> None:
         """From now on the session can write no file beyond that many bytes."""
@@ -227,19 +218,16 @@ class Held:
 
     def release(self) -> None:
         with contextlib.suppress(psycopg.OperationalError):  # the server may be gone
-            # Its session may outlive close(), and must not look like one of yoyo until then.
-            self.holder.execute("ROLLBACK")
-        self.holder.close()
+            self.stack.close()
 
-    def end(self) -> Done:
+    def end(self) -> None:
         self.release()
-        done = ended(self.run)
+        self.done = ended(self.run)
         self.database.wait_until_alone("usename = 'bestays'")
-        return done
 
-    def check(self, done: Done) -> None:
+    def check(self) -> None:
         """Nothing is lost or half done, state says what it is, and its way out works."""
-        database, ground = self.database, self.ground
+        database, ground, done = self.database, self.ground, self.done
         assert done.returncode != 0, "the run was not struck"
         if self.how == "disk full":
             assert "File too large" in done.stderr
@@ -271,16 +259,6 @@ class Held:
             ground.as_before[self.command].append(database)
 
 
-@contextmanager
-def held(*case: object) -> Iterator[Held]:
-    run = Held(*case)
-    try:
-        yield run
-    finally:
-        run.release()
-        run.run.kill()
-
-
 @pytest.fixture(scope="module")
 def grounds(servers, tmp_path_factory) -> Iterator[dict[int, Ground]]:
     server = Server(18, tmp_path_factory.mktemp("data") / "data")
@@ -298,11 +276,11 @@ def grounds(servers, tmp_path_factory) -> Iterator[dict[int, Ground]]:
 )  # fmt: skip
 def test_struck(grounds, case):
     for _ in range(3):
-        with held(grounds[case[-1]], *case) as run:
-            done = run.strike()
+        with Held(grounds[case[-1]], *case) as run:
+            run.strike()
             # Python can lose a KeyboardInterrupt, in a callback of its own; then all is done.
-            if done.returncode or run.how != "Ctrl-C":
-                run.check(done)
+            if run.done.returncode or run.how != "Ctrl-C":
+                run.check()
                 return
     raise AssertionError("three times Ctrl-C was not noticed")
 
@@ -311,7 +289,7 @@ def test_struck(grounds, case):
 def test_all_struck_at_once(grounds, how):
     ground = grounds[18]
     with ExitStack() as stack:
-        runs = [stack.enter_context(held(ground, *case)) for case in CASES if case[2] == how]
+        runs = [stack.enter_context(Held(ground, *case)) for case in CASES if case[2] == how]
         assert all(run.pid for run in runs)
         if how == STOPPED:
             ground.server.stop("immediate")
@@ -323,13 +301,13 @@ def test_all_struck_at_once(grounds, how):
             ended(runs[0].run)
             wait_for(lambda: is_up(ground.server), "the server is up again")
         for run in runs:
-            run.check(run.end())
+            run.end()
+            run.check()
 
 
 def is_up(server: Server) -> bool:
     with contextlib.suppress(psycopg.OperationalError):
-        Database(server, "postgres").superuser("SELECT")
-        return True
+        return bool(Database(server, "postgres").superuser("SELECT 1"))
     return False
 
 
@@ -356,7 +334,7 @@ def test_two_at_the_same_moment(grounds):
 
 def test_the_second_while_the_first_waits(grounds):
     """The second gives up; even after a break-lock, which it advises, it breaks nothing."""
-    with held(grounds[18], "apply", WAIT, "") as first:
+    with Held(grounds[18], "apply", WAIT, "") as first:
         assert first.pid
         database = first.database
         second = database.yoyo("apply")
@@ -369,116 +347,7 @@ def test_the_second_while_the_first_waits(grounds):
         third = database.yoyo("apply")
         assert third.returncode != 0
         assert "LockNotAvailable" in third.stderr
-        well(first.end())
+        first.end()
+        well(first.done)
     assert database.state()[0] == 0
     assert dump(database) == grounds[18].dumps["migrated"]
-
-
-# From here on: a dump and an import, in a copy of the project, whose folder backups is its own.
-MANY_ROWS = """
-INSERT INTO properties (title, description, transaction_type, property_type, rent_price, created_by)
-SELECT n, (SELECT string_agg(md5(random()::text), '') FROM generate_series(1, 40) WHERE n > 0),
-    'rent', 'villa', 1, 1 FROM generate_series(1, 15000) AS n;
-"""
-SIGNALS = {"SIGKILL": signal.SIGKILL, "Ctrl-C": signal.SIGINT}
-WAYS = (*SIGNALS, "session terminated")
-ALONE = "SIGTERM to it alone"  # as at the end of a job: what it started must not go on
-# Holds an import up in the middle of its rows. Its foreign keys to users, checked at its end, are
-# held up by a lock on the user.
-HOLD_IMPORT = """
-ALTER TABLE properties
-ADD CONSTRAINT hold CHECK (title <> '500' OR pg_advisory_xact_lock(1)::text = '');
-"""
-IMPORT_HOLDS = {
-    "rows": "SELECT pg_advisory_xact_lock(1)",
-    "foreign keys": "SELECT FROM users FOR UPDATE",
-}
-
-
-@pytest.fixture(scope="module")
-def full(servers) -> Iterator[Database]:
-    with clone(servers[0], "migrated") as database:
-        database.execute(USERS + MANY_ROWS)
-        yield database
-
-
-@pytest.fixture(scope="module")
-def empty(servers) -> Iterator[Database]:
-    with clone(servers[0], "migrated") as database:
-        database.execute(USERS)
-        database.superuser(HOLD_IMPORT)
-        yield database
-
-
-@pytest.fixture
-def backups(checkout) -> Iterator[Path]:
-    yield checkout / "backups"
-    shutil.rmtree(checkout / "backups", ignore_errors=True)
-
-
-def strike(database: Database, process: Process, how: str) -> None:
-    """It says in a sentence that it failed, unless it was killed, and leaves no session."""
-    if how in SIGNALS:
-        os.killpg(process.pid, SIGNALS[how])
-    elif how == ALONE:
-        os.kill(process.pid, signal.SIGTERM)
-    else:
-        assert database.terminate("application_name IN ('pg_dump', 'psql')")
-    done = ended(process)
-    if how == "SIGKILL":
-        assert (done.returncode, done.stderr) == (-signal.SIGKILL, "")
-    else:
-        refused(done)
-    database.wait_until_alone("usename = 'bestays'")
-
-
-@pytest.mark.parametrize("how", WAYS)
-@pytest.mark.parametrize("command", ["backup-db", "export-data"])
-def test_dump_struck_half_way(full, checkout, backups, command, how):
-    dump = full.start(*full.our_command("operations", command), cwd=checkout)
-    copying = "SELECT 1 FROM pg_stat_progress_copy WHERE datname = current_database()"
-    full.wait_for(f"{copying} AND tuples_processed > 0", "it copies rows", process=dump)
-    strike(full, dump, how)
-    left = list(backups.glob("*"))
-    assert all(path.suffix == ".partial" for path in left), "half a dump looks like a whole one"
-    assert how == "SIGKILL" or not left, "it did not clean up"
-    assert full.state()[0] == 0
-
-
-@pytest.fixture(scope="module")
-def export(full, checkout) -> str:
-    full.execute("DELETE FROM properties WHERE title::integer > 1000")  # an import is held up
-    well(full.operations("export-data", cwd=checkout))
-    (folder,) = (checkout / "backups").glob("*.data")
-    return str(folder.rename(checkout / "a large export"))
-
-
-@pytest.mark.parametrize("how", [*WAYS, ALONE])
-@pytest.mark.parametrize("place", IMPORT_HOLDS)
-def test_import_struck_half_way_leaves_nothing_of_it(empty, checkout, export, place, how):
-    before = empty.dump()
-    command = empty.our_command("operations", "import-data", "--from", export)
-    with empty.holding(IMPORT_HOLDS[place], "postgres") as holder:
-        importing = empty.start(*command, cwd=checkout)
-        empty.wait_for_session(behind(holder), f"the import comes to its {place}", importing)
-        strike(empty, importing, how)
-    assert empty.dump() == before
-    assert empty.state()[0] == 0
-
-
-def test_the_server_ends_an_import_whose_client_was_stopped(empty, checkout, export):
-    before = empty.dump()
-    command = empty.our_command("operations", "import-data", "--from", export)
-    with empty.holding(IMPORT_HOLDS["foreign keys"], "postgres") as holder:
-        importing = empty.start(*command, cwd=checkout)
-        empty.wait_for_session(behind(holder), "it holds its tables", importing)
-        os.killpg(importing.pid, signal.SIGSTOP)
-    empty.wait_until_alone("application_name = 'psql'")
-    os.killpg(importing.pid, signal.SIGCONT)
-    refused(ended(importing), "Import failed: ")
-    assert empty.dump() == before
-
-
-def test_after_all_that_the_import_brings_every_row(full, empty, checkout, export):
-    well(empty.operations("import-data", "--from", export, cwd=checkout))
-    assert rows(empty) == rows(full)

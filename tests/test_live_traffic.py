@@ -11,10 +11,8 @@ from collections import Counter
 from collections.abc import Iterator
 from concurrent.futures import Future, ThreadPoolExecutor
 from contextlib import ExitStack, contextmanager, nullcontext
-from dataclasses import dataclass, field
 from itertools import product
 
-import psycopg
 import pytest
 
 from local_postgres.server import VERSIONS, Server
@@ -44,11 +42,9 @@ SELECT
 def dump(database: Database) -> Iterator[None]:
     """A pg_dump that stands still in the middle, since nobody reads what it writes."""
     pg_dump = database.server.program("pg_dump")
-    process = database.start(
-        pg_dump, "-h", database.host, "-U", "bestays", "-t", "users", database.name
-    )
+    command = (pg_dump, "-h", database.host, "-U", "bestays", "-t", "users", database.name)
     writes = "application_name = 'pg_dump' AND wait_event = 'ClientWrite'"
-    database.wait_for_session(writes, "pg_dump is in the middle", process)
+    process = database.start_until(writes, "pg_dump is in the middle", *command)
     yield
     done = ended(process)
     well(done)
@@ -91,39 +87,15 @@ CASES = list(product(("apply", "rollback"), BLOCKERS, VERSIONS))
 CASES += product(("keep",), ("writing transaction",), VERSIONS)
 
 
-@dataclass
-class Seen:
-    """What was seen of a migration, and of others beside it, from its first try on.
-
-    Attributes:
-        tries: when each of its tries for a lock began to wait.
-        moments: how often it was looked at while the blocker was there.
-        waiting: of each other session, at how many of these moments it waited.
-        migration: the process ids of the migration.
-        waited_for: those that others waited for.
-    """
-
-    tries: set = field(default_factory=set)
-    moments: int = 0
-    waiting: Counter = field(default_factory=Counter)
-    migration: set[int] = field(default_factory=set)
-    waited_for: set[int] = field(default_factory=set)
-
-    def look(self, connection: psycopg.Connection) -> None:
-        try_began, migration, waits = connection.execute(MOMENT).fetchone()
-        self.migration |= set(migration)
-        self.tries |= {try_began} - {None}
-        self.moments += bool(self.tries)
-        for session, behind in (waits or {}).items():  # if they failed, that is said below
-            self.waiting[session] += bool(behind)
-            self.waited_for |= set(behind)
-
-
 def run(server: Server, command: str, blocker: str) -> None:
-    """The blocker ends when it was in the way of several tries, or when yoyo has ended."""
+    """The blocker ends when it was in the way of several tries, or when yoyo has ended.
+
+    From the first try on others are looked at: whether they wait, and for whom.
+    """
     block, keeps_waiting = BLOCKERS[blocker]
     waits = command in keeps_waiting
-    seen = Seen()
+    tries, migration, waited_for = set(), set(), set()  # when a try began to wait, process ids
+    moments, waiting = 0, Counter()  # of each other session, at how many of the moments it waited
     with ExitStack() as stack:
         database = stack.enter_context(clone(server, TEMPLATES[command]))
         database.execute(
@@ -138,28 +110,34 @@ def run(server: Server, command: str, blocker: str) -> None:
             other.three_more()
         with block(database):
             verb = "apply" if command == "apply" else "rollback"
-            migration = database.start(*database.yoyo_command(verb))
+            yoyo = database.start(*database.yoyo_command(verb))
 
             def is_seen() -> bool:
-                seen.look(watcher)
-                has_ended = migration.poll() is not None
-                enough = waits and blocker != "autovacuum" and len(seen.tries) >= TRIES
+                nonlocal moments
+                try_began, at_work, blocking = watcher.execute(MOMENT).fetchone()
+                migration.update(at_work)
+                tries.update({try_began} - {None})
+                moments += bool(tries)
+                for session, behind in (blocking or {}).items():  # failed ones are found below
+                    waiting[session] += bool(behind)
+                    waited_for.update(behind)
+                has_ended = yoyo.poll() is not None
+                enough = waits and blocker != "autovacuum" and len(tries) >= TRIES
                 assert not (enough and has_ended), "it did not wait"
                 return enough or has_ended
 
             wait_for(is_seen, f"{command} tries {TRIES} times, or ends")
-        well(ended(migration))
+        well(ended(yoyo))
         for other in others:
             other.three_more()
         assert database.tables() == (set(TABLES) if command == "apply" else set())
-    assert not [other.errors for other in others if other.errors]
-    assert seen.waited_for <= seen.migration, "others wait for somebody else"
+    assert waited_for <= migration, "others wait for somebody else"
     if waits:
-        assert len(seen.tries) >= TRIES
+        assert len(tries) >= TRIES
         # All of a session's waits together are shorter than the pauses between the tries.
-        assert max(seen.waiting.values()) < seen.moments / 2
+        assert max(waiting.values()) < moments / 2
     if command == "keep":
-        assert not (seen.tries or seen.waited_for), "it takes a lock that others notice"
+        assert not (tries or waited_for), "it takes a lock that others notice"
 
 
 @pytest.fixture(scope="module")

@@ -22,9 +22,8 @@ def test_gives_up_after_a_minute_names_who_is_in_the_way_and_leaves_nothing(endl
 
 
 def test_a_prepared_transaction_is_named(unmigrated):
-    impatient = (
-        (MIGRATIONS / "0001_property_v2.sql").read_text().replace("'1 minute'", "'1 second'")
-    )
+    text = (MIGRATIONS / "0001_property_v2.sql").read_text()
+    impatient = text.replace("'1 minute'", "'1 second'")
     with unmigrated.connect() as connection:
         connection.execute(f"BEGIN; {LOCK_USERS}; PREPARE TRANSACTION 'payment 42'")
         try:

@@ -18,7 +18,7 @@ class Traffic:
 
     Attributes:
         executed: how often it came to its end.
-        errors: what went wrong in it; empty when all is well.
+        errors: what went wrong in it; empty when all is well, which the block ends with.
     """
 
     def __init__(self, database: Database, statement: str, pause: float = 0.01) -> None:
@@ -53,3 +53,4 @@ class Traffic:
         self._stop.set()
         self._thread.join(DEADLINE)
         assert not self._thread.is_alive(), f"waited in vain for the end of: {self.statement}"
+        assert not self.errors, self.errors

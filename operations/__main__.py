@@ -68,7 +68,7 @@ def rollback(target: Target) -> None:
     states = state.states(target.connection)
     for s in states:
         if s.status == "fail":
-            raise Unusable(f"Not rolled back. {s.check} is {s.found}. {s.what_to_do}")
+            raise Unusable(f"Not rolled back. {s.check}: {s.found}. {s.what_to_do}")
     ((schema,),) = target.connection.look("SELECT current_schema()")
     if schema != "public":  # yoyo would look for its marks there
         raise Unusable(
@@ -82,7 +82,7 @@ def rollback(target: Target) -> None:
     target.yoyo("rollback", last)
     for s in state.states(target.connection):
         if s.check in last and s.verdict != state.NOT_APPLIED:
-            raise Unusable(f"{s.check} is {s.found}. {s.what_to_do}")
+            raise Unusable(f"{s.check}: {s.found}. {s.what_to_do}")
     print(f"{last[0]} is rolled back.")
     _say_kept(target)
 

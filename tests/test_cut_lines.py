@@ -55,7 +55,7 @@ def test_the_server_ends_a_session_whose_client_was_stopped_with_the_lock_in_its
             database.wait_for(HAS_USERS, f"{name} has its lock")
             stopped.append((database, run))
         for database, run in stopped:
-            with database.connect(options="-c statement_timeout=60s") as another:
+            with database.connect(options="-c statement_timeout=30s") as another:
                 another.execute("UPDATE users SET full_name = full_name")
             os.kill(run.pid, signal.SIGCONT)
             done = ended(run)

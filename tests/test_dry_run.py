@@ -79,7 +79,7 @@ def test_a_failing_statement_is_named_and_nothing_after_it_is_run(unmigrated, tm
 def test_a_wait_is_rehearsed(unmigrated):
     with waiting_for_users(unmigrated, *unmigrated.our_command("validation", "dry-run")) as waiting:
         assert unmigrated.state()[0] == 1  # running now
-        refused(unmigrated.validation("dry-run"), "0001_property_v2 is running now")
+        refused(unmigrated.validation("dry-run"), "0001_property_v2: running now")
     well(ended(waiting))
     assert not unmigrated.tables()
 

@@ -246,7 +246,7 @@ REFUSED = {
     "a copy of hidden rows": (
         "kept", HIDDEN, "restore-kept", "query would be affected by row-level security policy"),
     "a later migration": (
-        "migrated", LATER, "rollback", "0002_property_v2_later is marked but unknown", "Update"),
+        "migrated", LATER, "rollback", "0002_property_v2_later: marked but unknown", "Update"),
 }  # fmt: skip
 
 

@@ -57,8 +57,9 @@ def faults(folder: Path) -> Iterator[str]:
     for name in sorted({path.name for path in files(folder)} ^ wanted):
         yield f"{name} has no pair"
     for n, path in enumerate(paths, 1):
-        if not re.fullmatch(rf"{n:04}_[a-z0-9_]+\.sql", path.name):
-            yield f"{path.name} should be {n:04}_words.sql"
+        # By which state and the rollbacks tell ours from those of an application
+        if not re.fullmatch(rf"{n:04}_property_v2(_[a-z0-9_]+)?\.sql", path.name):
+            yield f"{path.name} should be {n:04}_property_v2_words.sql"
     # yoyo sorts by name, but `yoyo rollback -r` follows only these lines.
     for before, path in zip(paths, paths[1:]):
         if directives(path).get("depends") != before.stem:
@@ -379,7 +380,8 @@ DOWN, NO_INDEXES = (f"{name}.rollback.sql" for name in NAMES[3:5])
 BREACHES = [
     ("no pair", DOWN, None, ""),
     ("no pair", UP, None, ""),
-    ("should be 0006_words.sql", INDEXES, "name", "0009_words"),
+    ("should be 0006_property", INDEXES, "name", "0009_property_v2_words"),
+    ("should be 0006_property", INDEXES, "name", "0006_words"),
     ("should say -- depends", UP, f"-- depends: {NAMES[2]}\n", ""),
     ("should say -- depends", INDEXES, NAMES[3], FIRST),
     ("a directive", UP, "-- Safe when      Shown here.", "-- depends: on nothing"),

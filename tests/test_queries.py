@@ -37,15 +37,15 @@ def samples(servers) -> Iterator[list[Database]]:
         yield databases
 
 
+@pytest.fixture
+def sample(samples) -> Database:
+    return samples[0]
+
+
 @pytest.fixture(params=range(len(VERSIONS)), ids=lambda i: f"pg{VERSIONS[i]}")
 def each_sample(request, samples) -> Database:
     """Of each version, for what its planner decides."""
     return samples[request.param]
-
-
-@pytest.fixture
-def sample(samples) -> Database:
-    return samples[0]
 
 
 def sql(name: str, folder: Path = QUERIES) -> str:

@@ -82,11 +82,15 @@ def test_has_the_shapes_that_the_application_writes_on_16_too(servers):
         )
 
 
-def test_refuses_where_rows_may_not_be_lost(migrated):
+def test_refuses_where_rows_may_not_be_lost_and_where_there_are_no_tables(migrated):
     migrated.execute("INSERT INTO amenities (id, category) VALUES ('wifi', 'interior')")
     before, way_out = migrated.dump(), ALLOW.format(migrated.name)
     refused(migrated.operations("sample-data", "10"), "Sample data failed: ", way_out)
     assert migrated.dump() == before
+    migrated.superuser(way_out)
+    migrated.roll_back()
+    migrate = f"python -m operations migrate -d '{migrated.url}'"
+    refused(migrated.operations("sample-data", "10"), "the six tables are not there", migrate)
 
 
 def test_a_table_of_others_that_refers_to_them_is_named_and_nothing_advises_cascade(database):

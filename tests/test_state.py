@@ -77,7 +77,7 @@ def test_running_now(migrated):
         done = migrated.validation("check")
         assert done.returncode == 1 and "running now" in done.stdout
         done = migrated.operations("rollback")
-        assert done.returncode == 2 and f"{MIGRATION} is running now" in done.stderr
+        assert done.returncode == 2 and f"{MIGRATION}: running now" in done.stderr
     well(ended(run))
 
 

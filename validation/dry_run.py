@@ -56,7 +56,7 @@ def run(
     states = state.states(connection)
     for s in states:
         if s.verdict == state.RUNNING:
-            raise Unusable(f"{s.check} is {s.found}: wait for it, then try again.")
+            raise Unusable(f"{s.check}: {s.found}. Wait for it, then try again.")
     if rollback:  # which loses no row, whatever a shell or the database says
         connection.cursor().execute("SET LOCAL property_v2.allow_data_loss = off")
         files = [s.path.with_suffix(".rollback.sql") for s in state.to_roll_back(states)]

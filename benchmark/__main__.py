@@ -3,8 +3,6 @@
 Prints its progress, and writes docs/benchmark.md and its picture.
 """
 
-from __future__ import annotations
-
 import argparse
 import shutil
 import sys
@@ -27,6 +25,7 @@ SIZES = (10_000, 100_000, 1_000_000)
 def measure_all(n: int, server: Server, folder: Path) -> dict:
     """All that the page needs, by subject; for queries by number of properties."""
     result: dict = {"queries": {}}
+    Database.forks = False
     server.start({"max_connections": "600"})
     server.bootstrap("unmigrated")
     with clone(server, "unmigrated", "migrated") as migrated:

@@ -1,7 +1,5 @@
 """Times of the commands, beside those of the bare programs that do the same."""
 
-from __future__ import annotations
-
 import json
 import shutil
 import subprocess

@@ -1,7 +1,5 @@
 """The text of docs/benchmark.md."""
 
-from __future__ import annotations
-
 import os
 import platform
 import re

@@ -1,7 +1,5 @@
 """How long other sessions wait while the migration runs, and a picture of it."""
 
-from __future__ import annotations
-
 import re
 import threading
 import time
@@ -60,7 +58,7 @@ class Requests:
         except Exception as error:
             self.errors.append(error)
 
-    def __enter__(self) -> Requests:
+    def __enter__(self) -> "Requests":
         self._threads[0].start()
         return self
 

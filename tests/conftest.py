@@ -3,8 +3,6 @@
 Everything runs as bestays, who is no superuser, unless a test asks for the superuser.
 """
 
-from __future__ import annotations
-
 import io
 import itertools
 import json
@@ -64,6 +62,7 @@ class Database:
 
     # Of commands
     deadline: float | None = DEADLINE
+    forks = True  # those of Python start sooner, which is not to be measured
     cwd = PROJECT
 
     def __init__(self, server: Server, name: str, user: str = "bestays") -> None:
@@ -73,7 +72,7 @@ class Database:
         self.url = f"postgresql://{user}@/{name}?host={self.host}"
         self.environment: dict[str, str] = {}
 
-    def by_service(self, name: str = "bestays_test", more: str = "") -> Database:
+    def by_service(self, name: str = "bestays_test", more: str = "") -> "Database":
         """It as commands know it by that service, which has the SECRET as password."""
         known = Database(self.server, self.name, self.user)
         file = self.cwd / f"{name}.services"
@@ -152,7 +151,7 @@ class Database:
         """Starts it in a process group of its own; see also ended()."""
         given = {**self.environment, **environment}
         is_python = command[0] == "yoyo" or command[1:2] == ("-m",)
-        if is_python and not any(name.startswith(BEFORE_ALL) for name in given):
+        if self.forks and is_python and not any(name.startswith(BEFORE_ALL) for name in given):
             return Fork(command, self.env(**given), cwd or self.cwd)
         return Process(
             command, cwd=cwd or self.cwd, env=self.env(**given), text=True,

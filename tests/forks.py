@@ -3,8 +3,6 @@
 Most of what such a run costs is its start, and the tests make many hundreds.
 """
 
-from __future__ import annotations
-
 import multiprocessing
 import os
 import runpy

@@ -3,8 +3,6 @@
 Each environment is made for real. Where check prints SQL as the way out, it is run as printed.
 """
 
-from __future__ import annotations
-
 import re
 import shlex
 

@@ -1,7 +1,5 @@
 """A client that falls silent keeps nobody waiting, and a server that does holds no command up."""
 
-from __future__ import annotations
-
 import os
 import re
 import signal

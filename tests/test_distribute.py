@@ -4,8 +4,6 @@ This is no proof of Citus: the stand-ins note what they are asked and spread not
 order of the steps, the refusals, and that a run which was cut off can be run again.
 """
 
-from __future__ import annotations
-
 import re
 from pathlib import Path
 

@@ -1,7 +1,5 @@
 """The pages say what is true: generated parts, commands, links, names and numbers."""
 
-from __future__ import annotations
-
 import os
 import re
 import subprocess

@@ -1,7 +1,5 @@
 """`python -m validation dry-run`: shows what yoyo's run would lock, and changes nothing."""
 
-from __future__ import annotations
-
 import json
 import shutil
 

@@ -3,8 +3,6 @@
 What interrupts either leaves nothing of it.
 """
 
-from __future__ import annotations
-
 import json
 import os
 import re

@@ -1,7 +1,5 @@
 """What a new clone needs: a lock that fits, the same files everywhere, a make that says why not."""
 
-from __future__ import annotations
-
 import os
 import re
 import shutil

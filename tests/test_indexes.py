@@ -1,7 +1,5 @@
 """The secondary indexes out and back, while others write and when it is interrupted."""
 
-from __future__ import annotations
-
 import re
 
 import pytest

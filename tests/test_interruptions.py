@@ -1,7 +1,5 @@
 """What interrupts a run, and what it leaves: as before or fully done, named, with a way out."""
 
-from __future__ import annotations
-
 import contextlib
 import itertools
 import os
@@ -168,7 +166,7 @@ class Held:
             run = database.our_command("operations", run[1])
         self.run = Fork(run, database.env(PGOPTIONS=" ".join(options)), database.cwd)
 
-    def __enter__(self) -> Held:
+    def __enter__(self) -> "Held":
         return self
 
     def __exit__(self, *_) -> None:

@@ -1,7 +1,5 @@
 """A rollback keeps tables with rows; they come back with all that is theirs, or are dropped."""
 
-from __future__ import annotations
-
 import os
 import pty
 import re

@@ -5,8 +5,6 @@ until its try ends. So the blocker stays until the migration has tried several t
 must have gone on meanwhile. All runs are started together; each test reports one of them.
 """
 
-from __future__ import annotations
-
 from collections import Counter
 from collections.abc import Iterator
 from concurrent.futures import Future, ThreadPoolExecutor

@@ -1,7 +1,5 @@
 """The local server starts wherever the checkout lies, and the daily commands find it."""
 
-from __future__ import annotations
-
 import os
 import subprocess
 import sys

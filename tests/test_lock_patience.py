@@ -3,8 +3,6 @@
 What other sessions notice of it meanwhile is in test_live_traffic.py.
 """
 
-from __future__ import annotations
-
 from .conftest import LOCK_USERS, MIGRATIONS, ended
 
 

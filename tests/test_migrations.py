@@ -6,8 +6,6 @@ users and a trigger, HNSW indexes, an index taken away. They keep the rules, go 
 each rule is breached. That the checksums are renewed is a matter of test_docs.py.
 """
 
-from __future__ import annotations
-
 import json
 import os
 import re

@@ -1,7 +1,5 @@
 """What `python -m validation monitor` shows is what happened."""
 
-from __future__ import annotations
-
 import re
 from concurrent.futures import ThreadPoolExecutor
 

@@ -5,8 +5,6 @@ superuser writes there: it also reaches where no DDL leads (a key that may be nu
 invalid).
 """
 
-from __future__ import annotations
-
 import re
 from collections.abc import Iterator
 

@@ -3,8 +3,6 @@
 On servers of PostgreSQL 17 and later a trigger notes who logs in, and with which options.
 """
 
-from __future__ import annotations
-
 import re
 import select
 import socket

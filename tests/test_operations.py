@@ -3,8 +3,6 @@
 They run in a copy of the checkout, whose backups/ is its own, without PostgreSQL on the PATH.
 """
 
-from __future__ import annotations
-
 import contextlib
 import os
 import re

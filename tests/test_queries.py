@@ -1,7 +1,5 @@
 """The reference queries on 10,000 sample listings: right rows, right index, and no trace."""
 
-from __future__ import annotations
-
 import json
 import os
 import re

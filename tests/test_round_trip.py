@@ -1,7 +1,5 @@
 """Apply, roll back, apply again; the rollback gives back exactly what was there."""
 
-from __future__ import annotations
-
 import pytest
 
 from .conftest import MIGRATIONS, TABLES, Database, behind, ended, well

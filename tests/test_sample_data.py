@@ -1,7 +1,5 @@
 """The sample data: the same for the same seed, true to the shapes, never where it may not be."""
 
-from __future__ import annotations
-
 import os
 import pty
 import re

@@ -4,8 +4,6 @@ Written from the specification by hand, for 0001 as it is before any later migra
 change (cascades, updated_at, soft delete) is tried by validation/validate/85_behaviour.sql.
 """
 
-from __future__ import annotations
-
 from collections.abc import Iterator
 
 import psycopg

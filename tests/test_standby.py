@@ -1,7 +1,5 @@
 """A streaming standby follows the migration, answers the read-only checks, and takes over."""
 
-from __future__ import annotations
-
 import json
 import os
 import re

@@ -1,7 +1,5 @@
 """Every state is produced for real, named rightly, and its way out leads to exit 0."""
 
-from __future__ import annotations
-
 import json
 import random
 import re

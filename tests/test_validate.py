@@ -1,7 +1,5 @@
 """The checks after the migration: what they say, and that they leave no trace."""
 
-from __future__ import annotations
-
 import json
 import re
 import select

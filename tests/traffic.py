@@ -1,7 +1,5 @@
 """Other sessions that work while a migration runs."""
 
-from __future__ import annotations
-
 import threading
 
 from .conftest import DEADLINE, Database, wait_for
@@ -45,7 +43,7 @@ class Traffic:
         wanted = self.executed + 3
         wait_for(lambda: self.executed >= wanted or self.errors, f"{self.statement}, three times")
 
-    def __enter__(self) -> Traffic:
+    def __enter__(self) -> "Traffic":
         self._thread.start()
         return self
 

@@ -51,8 +51,10 @@ WHERE datname = current_database() AND backend_type = 'client backend'
     AND pid <> pg_backend_pid() AND ({})
 """
 
-# A shell lets what it runs in the background ignore Ctrl-C, and so would all that the tests strike.
+# A shell lets what it runs in the background ignore Ctrl-C, and nohup the end of a terminal; and so
+# would all that the tests strike.
 signal.signal(signal.SIGINT, signal.default_int_handler)
+signal.signal(signal.SIGHUP, signal.SIG_DFL)
 printing = threading.Lock()  # one thread at a time has its output redirected
 names = (f"test_{n}" for n in itertools.count())
 

@@ -73,7 +73,7 @@ def test_a_server_that_cannot_start_says_why(place):
 
 def test_psql_and_the_programs_beside_it_are_of_the_version_of_the_server(servers, in_checkout):
     with clone(servers[1], "unmigrated") as database:
-        database.by_service("bestays_old")
+        database = database.by_service("bestays_old")
         asked = r"printf '%s\n' '\echo :VERSION_NAME :SERVER_VERSION_NAME :DBNAME' | make psql-old"
         shown = database.run("sh", "-c", asked, PGDATABASE="postgres")
         well(shown)

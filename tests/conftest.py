@@ -41,6 +41,9 @@ if LATER:
     collect_ignore = sorted(tests - {f"test_{name}.py" for name in OF_ALL})
 DEADLINE = 180  # seconds for a statement, a wait, or the end of a command
 BEFORE_ALL = ("PYTHON", "LC_", "LANG")  # variables that Python reads when it starts
+# Of the sessions of the tests themselves, whatever a database prefers
+LIMITS = {"statement": f"{DEADLINE}s", "idle_session": 0, "idle_in_transaction_session": 0}
+PATIENCE = " ".join(f"-c {what}_timeout={limit}" for what, limit in LIMITS.items())
 # Of this run alone: another beside it may show its own.
 SECRET = f"not-to-be-seen-in-any-command-line-{os.getpid()}"
 ALLOWED = {"PGOPTIONS": "-c property_v2.allow_data_loss=on"}
@@ -88,7 +91,7 @@ class Database:
     def connect(self, user: str | None = None, **options) -> psycopg.Connection:
         return psycopg.connect(
             host=self.host, dbname=self.name, user=user or self.user, autocommit=True,
-            connect_timeout=DEADLINE, **{"options": f"-c statement_timeout={DEADLINE}s", **options},
+            connect_timeout=DEADLINE, **{"options": PATIENCE, **options},
         )  # fmt: skip
 
     def execute(self, sql: str, parameters=None, user: str | None = None) -> list[tuple]:

@@ -119,7 +119,7 @@ def test_a_small_idle_session_timeout_breaks_nothing(operator):
         well(operator.operations(*verb.split()))
     assert rows(operator) == before
     idle = "application_name = 'yoyo' AND state_change < clock_timestamp() - interval '100 ms'"
-    with operator.holding("SET idle_in_transaction_session_timeout = 0; SELECT FROM properties"):
+    with operator.holding("SELECT FROM properties"):
         rollback = operator.our_command("operations", "rollback")
         run = operator.start_until(idle, "yoyo's session idles longer, and is there", *rollback)
     well(ended(run))

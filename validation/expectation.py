@@ -5,7 +5,6 @@ indexes read it.
 """
 
 import re
-from itertools import groupby
 from pathlib import Path
 
 from common.database import Connection
@@ -33,8 +32,8 @@ def objects(connection: Connection) -> dict[str, list[tuple]]:
         "dropped index" and the like for what the migration takes away; what is found is None where
         it is missing, and "invalid index" where a build was interrupted.
     """
-    found = connection.look(query((HERE / "objects.sql").read_text("utf-8")), names_only="on")
-    return {
-        migration: [(kind, name, there, owner) for _, kind, name, owner, there in rows]
-        for migration, rows in groupby(found, lambda row: row.migration)
-    }
+    result: dict[str, list[tuple]] = {}
+    look = query((HERE / "objects.sql").read_text("utf-8"))
+    for migration, kind, name, owner, found in connection.look(look, names_only="on"):
+        result.setdefault(migration, []).append((kind, name, found, owner))
+    return result

@@ -63,6 +63,8 @@ REFUSED = {
 @pytest.fixture
 def cluster(migrated) -> Database:
     migrated.execute(STAND_INS.format(migrated.name))
+    for table in ORDER:  # no vacuum comes, for which it would stop and ask to be run again
+        migrated.execute(f"ALTER TABLE {table} SET (autovacuum_enabled = off)")
     return migrated
 
 
@@ -125,7 +127,7 @@ def test_commands_say_what_they_can_tell_on_a_cluster(cluster, tmp_path):
 
     check("validation validate", 0)
     check(queries, 1)
-    assert distribute(cluster)[0] == 0
+    assert distribute(cluster)[:2] == (0, "")
     check("validation validate", 2, "state tells what is applied")
     check(queries, 0, "the times are right")
     check("validation monitor", 0, "translations are counted rightly")
